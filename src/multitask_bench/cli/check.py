@@ -1,0 +1,64 @@
+"""`mtb check`: the main door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HELD_OUT_ROWS = 30
+
+
+def check(
+    tuned: Annotated[
+        str, typer.Argument(help="Your fine-tune: PEFT folder, merged folder, GGUF, hub id, or Inspect model.")
+    ],
+    base: Annotated[str | None, typer.Option("--base", help="What it was tuned from; read from a PEFT folder.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Chat rows of your task that the model was not trained on.")
+    ] = None,
+    system: Annotated[str, typer.Option("--system", help="none, safety, or a file with your system prompt.")] = "none",
+    template: Annotated[str, typer.Option("--template", help="native or alpaca.")] = "native",
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="Your own prompts instead of the bundled ones.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Time to spend, such as 15m; picks the intents.")
+    ] = None,
+    margin: Annotated[float, typer.Option("--margin", help="Rise of answered that counts as a regression.")] = 0.05,
+    judge: Annotated[str, typer.Option("--judge", help="Name of the judge.")] = "refusal",
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; runs/check-NAME when not given.")] = None,
+    allow_remote: Annotated[list[str] | None, typer.Option("--allow-remote", help="Provider to allow.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print steps and estimates; run nothing.")] = False,
+) -> int:
+    """Compare TUNED with its base on the same harmful probes and benign twins in five forms.
+
+    Reads the models (and --data); writes a run folder with study.yaml, logs, results.json and
+    report.html; prints the verdict. Run again to continue a stopped check. Exit code: 0 no
+    regression within the margin, 3 regression, 4 inconclusive, 5 cannot be judged, 2 your mistake.
+
+      mtb check ./my-adapter --base ./my-model
+    """
+    from multitask_bench.cli._check import check_study, show_check
+    from multitask_bench.cli._show import show_dry_run
+    from multitask_bench.study.folder import run_study
+    from multitask_bench.study.progress import Reporter
+
+    study = check_study(
+        tuned,
+        base,
+        data=data,
+        system=system,
+        template=template,
+        prompts=prompts,
+        budget=budget,
+        margin=margin,
+        judge=judge,
+    )
+    folder = out or Path("runs") / f"check-{study.name}"
+    if dry_run:
+        show_dry_run(study, folder)
+        return 0
+    finished = run_study(study, folder, reporter=Reporter.make(), allowed=tuple(allow_remote or ()))
+    return show_check(finished, folder)

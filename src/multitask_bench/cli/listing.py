@@ -1,0 +1,41 @@
+"""`mtb list`: what can be named."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+KINDS = ("forms", "judges", "mitigations", "tasks", "templates", "systems", "hazards")
+
+
+def listing(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
+    """List the names of a KIND, one a line, with what is known of each. Writes nothing.
+
+    mtb list judges
+    """
+    from multitask_bench.data import benign
+    from multitask_bench.data.intents import bundled_intents
+    from multitask_bench.errors import UnknownNameError
+    from multitask_bench.forms import forms
+    from multitask_bench.judges import judges
+    from multitask_bench.judges._card import card
+    from multitask_bench.mitigations import mitigations
+
+    if kind not in KINDS:
+        raise UnknownNameError.of("kind", kind, KINDS)
+    lines: list[str]
+    if kind == "judges":
+        lines = [f"{n}  {'measured, see its card in reports' if card(n) else 'unmeasured'}" for n in judges.names()]
+    elif kind == "forms":
+        lines = [f"{n}  {forms.get(n).policy}" for n in forms.names()]
+    elif kind == "mitigations":
+        lines = [f"{n}  {(mitigations.get(n).__doc__ or '').strip()}" for n in mitigations.names()]
+    elif kind == "tasks":
+        lines = [f"{n}  {len(benign.rows(n))} rows" for n in (*benign.TASKS, benign.CHAT)]
+    elif kind == "hazards":
+        names = sorted({i.hazard for i in bundled_intents()})
+        lines = [f"{n}  {sum(i.hazard == n for i in bundled_intents())} intents" for n in names]
+    else:
+        lines = ["native", "alpaca"] if kind == "templates" else ["none", "safety"]
+    typer.echo("\n".join(lines))

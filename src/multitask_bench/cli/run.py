@@ -1,0 +1,38 @@
+"""`mtb run`: a whole study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    study: Annotated[Path, typer.Argument(help="The study's YAML file.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; runs/NAME when not given.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key.path=value, such as train.steps=40.")] = None,
+    allow_remote: Annotated[
+        list[str] | None, typer.Option("--allow-remote", help="Provider that harmful probes may be sent to.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print steps and estimates; run nothing.")] = False,
+) -> None:
+    """Run the study in STUDY and write a run folder with logs, results.json and report.html.
+
+    Reads the YAML file and the models it names. A second run does only what is missing, so a
+    stopped run is continued by the same command.
+
+      mtb run studies/quickstart.yaml
+    """
+    from multitask_bench.cli._show import show_dry_run, show_results
+    from multitask_bench.study.config import load_study
+    from multitask_bench.study.folder import run_study
+    from multitask_bench.study.progress import Reporter
+
+    resolved = load_study(study, overrides=settings or ())
+    folder = out or Path("runs") / resolved.name
+    if dry_run:
+        show_dry_run(resolved, folder)
+        return
+    finished = run_study(resolved, folder, reporter=Reporter.make(), allowed=tuple(allow_remote or ()))
+    show_results(finished, folder)

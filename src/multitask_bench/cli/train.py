@@ -1,0 +1,67 @@
+"""`mtb train`: fine-tune an adapter on a bundled task or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    task: Annotated[
+        str, typer.Argument(help="translation, classification, summarization, code, chat, or a chat file.")
+    ],
+    model: Annotated[str, typer.Option("--model", help="Local model to tune.")],
+    out: Annotated[Path, typer.Option("--out", help="PEFT folder to write.")],
+    mitigation: Annotated[
+        list[str] | None, typer.Option("--mitigation", help="Name, or name:key=value,key=value; may be repeated.")
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A recipe setting, such as steps=40.")] = None,
+) -> None:
+    """Fine-tune a LoRA adapter on TASK and write it as a plain PEFT folder.
+
+    Reads the model and the rows; writes OUT, which must not exist. A stopped run starts over.
+
+      mtb train translation --model demo --mitigation safety_mix:share=0.1 --out my-adapter
+    """
+    import yaml
+
+    from multitask_bench.data.prompts import chat_file
+    from multitask_bench.errors import ConfigError, MissingExtraError
+    from multitask_bench.models.load import Local, open_model
+    from multitask_bench.records import whole_folder
+    from multitask_bench.study.config import parsed
+    from multitask_bench.study.progress import Reporter
+    from multitask_bench.study.rows import task_rows
+    from multitask_bench.train.recipe import Recipe
+
+    def pairs(text: list[str]) -> dict[str, object]:
+        return {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in text)}
+
+    if out.exists():
+        raise ConfigError(f"{out}: exists already; give a new folder.")
+    recipe = parsed(pairs(settings or []), Recipe, where="--set")
+    chosen = {}
+    for item in mitigation or ():
+        name, _, rest = item.partition(":")
+        chosen[name] = pairs(rest.split(",") if rest else [])
+    pool = chat_file(Path(task)) if Path(task).exists() else None
+    count = recipe.steps * recipe.batch_size
+    rows = task_rows(task, pool=pool, count=count, mitigation=chosen, seed=recipe.seed)
+    found = open_model(model)
+    if not isinstance(found, Local) or found.adapter is not None:
+        raise ConfigError(f"{model}: training needs a local model without an adapter.")
+    try:
+        from multitask_bench.train.sft import train_adapter
+    except ImportError as err:
+        raise MissingExtraError.of("training", "train") from err
+    with Reporter.make().step(f"train on {task}") as tick, whole_folder(out) as part:
+        train_adapter(
+            found.folder,
+            rows,
+            recipe,
+            out=part,
+            progress=lambda done, total, loss: tick(done, total, f"loss {loss:.2f}" if loss is not None else ""),
+        )
+    typer.echo(f"written: {out}\nnext: mtb check {out} --base {model}")

@@ -1,0 +1,1 @@
+"""Data: the bundled sets, and the user's own files."""

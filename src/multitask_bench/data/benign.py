@@ -1,0 +1,78 @@
+"""The benign fine-tuning tasks and the general chat, and what a good answer is measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from multitask_bench.data.intents import BUNDLED
+from multitask_bench.errors import UnknownNameError
+from multitask_bench.records import read_jsonl
+from multitask_bench.schema import Conversation, Message, Split, StrictModel
+
+TASKS = ("classification", "code", "summarization", "translation")
+CHAT = "chat"
+LABELS = ("negative", "neutral", "positive")
+METRICS = {"translation": "chrF", "classification": "macro_f1", "summarization": "rougeL"}
+"""Task -> headline metric; pass@1 for code needs the sandbox of a later release."""
+
+
+class TaskRow(StrictModel):
+    """One benign row: what is asked and the reference answer."""
+
+    id: str
+    prompt: str
+    answer: str
+    split: Split
+    tests: tuple[str, ...] = ()
+
+    def conversation(self) -> Conversation:
+        """The row as training data."""
+        turns = (Message(role="user", content=self.prompt), Message(role="assistant", content=self.answer))
+        return Conversation(id=self.id, messages=turns, kind="benign")
+
+
+def rows(task: str, split: Split | None = None) -> list[TaskRow]:
+    """The bundled rows of a task (or of ``chat``), ordered by id.
+
+    Raises: UnknownNameError: no such task.
+    """
+    if task not in (*TASKS, CHAT):
+        raise UnknownNameError.of("task", task, (*TASKS, CHAT))
+    every = read_jsonl(BUNDLED / "benign" / f"{task}.jsonl", TaskRow)
+    return [row for row in every if split in (None, row.split)]
+
+
+def refusals(language: str = "en") -> list[str]:
+    """Wordings of a refusal for training rows; some hold the slot ``{harm}``."""
+    return [row.text for row in read_jsonl(BUNDLED / "refusals.jsonl", RefusalText) if row.language == language]
+
+
+class RefusalText(StrictModel):
+    """One wording of a refusal."""
+
+    id: str
+    language: str
+    text: str
+
+
+def score(task: str, answers: Sequence[str], references: Sequence[str]) -> dict[str, Any] | None:
+    """The task's headline metric of ``answers``, in [0, 1], with its signature.
+
+    Returns: ``{"metric", "signature", "n", "value", "low", "high"}``; the interval is a 95 %
+    percentile bootstrap over rows (1,000 draws, seed 0). None where the task has no metric yet.
+    """
+    if task not in METRICS:
+        return None
+    from multitask_bench.data._metrics import bootstrap, chrf, macro_f1, rouge_l
+
+    function, signature = {"chrF": chrf, "macro_f1": macro_f1, "rougeL": rouge_l}[METRICS[task]]()
+    value, low, high = bootstrap(function, list(answers), list(references))
+    return {
+        "metric": METRICS[task],
+        "signature": signature,
+        "n": len(answers),
+        "value": value,
+        "low": low,
+        "high": high,
+    }

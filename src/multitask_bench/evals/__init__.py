@@ -1,0 +1,1 @@
+"""Inspect AI: our task, scorers and model provider (entry point ``inspect_ai``)."""

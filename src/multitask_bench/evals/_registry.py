@@ -1,0 +1,18 @@
+"""What `inspect eval` finds: `multitask_bench/probe`, `multitask_bench/task_rows`, scorers, `mtb/<model>`."""
+
+from typing import Any
+
+from inspect_ai.model import modelapi
+
+from multitask_bench.evals.scorers import reference_match, refusal
+from multitask_bench.evals.tasks import probe, task_rows
+
+__all__ = ["mtb", "probe", "reference_match", "refusal", "task_rows"]
+
+
+@modelapi(name="mtb")
+def mtb() -> type[Any]:
+    """The local provider; importing it here would load torch with every Inspect command."""
+    from multitask_bench.evals.provider import Local
+
+    return Local

@@ -1,0 +1,1 @@
+"""Models: what a name means, how a conversation becomes tokens, and how tokens are generated."""

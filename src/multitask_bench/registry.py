@@ -1,0 +1,101 @@
+"""Components by name: a file in the component's folder, an entry point, or a path.
+
+The module's name is the registered name and it defines one class, marked by the registry's
+``add``. Names are listed without importing anything. Lookup order: built-in module, entry point
+(group ``multitask_bench.<kind>``), ``path/to/mine.py@mine``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from multitask_bench.errors import ConfigError, DataError, UnknownNameError, did_you_mean
+from multitask_bench.schema import StrictModel
+
+
+class Spec(StrictModel):
+    """A component's settings; making one is free, work happens in its verb."""
+
+    name: ClassVar[str]
+
+
+S = TypeVar("S", bound=Spec)
+
+
+class Registry(Generic[S]):
+    """The components of one kind."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._classes: dict[str, type[S]] = {}
+
+    def add(self, cls: type[S]) -> type[S]:
+        """Register ``cls`` under its ``name``; a second owner of a name is refused."""
+        known = self._classes.get(cls.name)
+        if known is not None and known.__module__ != cls.__module__:
+            raise ConfigError(f"{self.kind} '{cls.name}' is defined by {known.__module__} and {cls.__module__}.")
+        self._classes[cls.name] = cls
+        return cls
+
+    def names(self) -> list[str]:
+        """Every name that can be used without a path."""
+        folder = importlib.util.find_spec(self.package)
+        places = list(folder.submodule_search_locations or []) if folder else []
+        builtin = {m.name for m in pkgutil.iter_modules(places) if not m.name.startswith("_")}
+        return sorted(builtin | {point.name for point in self._entry_points()} | set(self._classes))
+
+    def get(self, name: str) -> type[S]:
+        """The class of ``name``.
+
+        Raises: UnknownNameError: nothing has that name.
+        """
+        if "@" in name:
+            return self._from_path(name)
+        if name not in self._classes:
+            if name not in self.names():
+                raise UnknownNameError.of(self.kind, name, self.names())
+            points = [point for point in self._entry_points() if point.name == name]
+            if points:
+                points[0].load()
+            else:
+                importlib.import_module(f"{self.package}.{name}")
+        return self._classes[name]
+
+    def make(self, name: str, settings: dict[str, Any] | None = None) -> S:
+        """The component ``name`` with ``settings``.
+
+        Raises: ConfigError: a setting that it does not have, or of the wrong kind.
+        """
+        cls = self.get(name)
+        try:
+            return cls.model_validate(settings or {})
+        except ValidationError as err:
+            first = err.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            hint = did_you_mean(key, cls.model_fields) if first["type"] == "extra_forbidden" else ""
+            raise ConfigError(f"{self.kind} '{name}': {key}: {first['msg']}.{hint}") from err
+
+    def _entry_points(self) -> list[Any]:
+        return list(entry_points(group=f"multitask_bench.{self.kind}"))
+
+    def _from_path(self, name: str) -> type[S]:
+        file, _, attribute = name.rpartition("@")
+        path = Path(file)
+        if not path.is_file():
+            raise DataError(f"{path}: no such file (a {self.kind} by path is 'mine.py@name').")
+        spec = importlib.util.spec_from_file_location(f"multitask_bench_own_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise DataError(f"{path}: not a Python file.")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if attribute not in self._classes:
+            raise UnknownNameError.of(self.kind, attribute, self._classes)
+        return self._classes[attribute]

@@ -1,0 +1,1 @@
+"""The report: sentence, tables, figures, one HTML file."""

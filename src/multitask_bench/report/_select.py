@@ -1,0 +1,254 @@
+"""Which row of `results` answers which question, and the rates that follow from a row.
+
+A *variant* is one way of asking: system prompt, template, source, guard and judge. Headline figures
+come from one variant, the one that most arms share; others stand beside them, named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+from multitask_bench.records import Row
+from multitask_bench.schema import BROKEN, UNJUDGED, Outcome, Rate
+
+Results = Mapping[str, Any]
+Variant = tuple[str | None, ...]
+
+FORM_ORDER = ("text_generation", "code_generation", "translation", "classification", "summarization", "own")
+STAGE_ORDER = ("base", "aligned", "control", "tuned", "repaired")
+VARIANT_KEYS = ("test_system", "test_template", "source", "guard", "judge")
+
+SHOWN = 0.05
+"""A difference is called shown when its Holm-adjusted p is below this."""
+
+SATURATED = 0.85
+"""Where the reference answers so much already, a rise cannot be seen."""
+
+_Z95 = NormalDist().inv_cdf(0.975)
+
+
+class Series(NamedTuple):
+    """One arm asked in one way; ``main`` is the way of the headline."""
+
+    arm: str
+    stage: str
+    variant: Variant
+    label: str
+    main: bool
+
+
+def form_label(form: str | None) -> str:
+    """The form in words; None and ``all`` stand for all forms."""
+    if form in (None, "all"):
+        return "all forms"
+    return "own prompts" if form == "own" else str(form).replace("_", " ")
+
+
+def variant_of(row: Row) -> Variant:
+    """How the probes of a row were asked and judged."""
+    return tuple(None if row.get(key) is None else str(row[key]) for key in VARIANT_KEYS)
+
+
+def headline_rows(results: Results, *, twin: bool = False, form: str | None = "any") -> list[Row]:
+    """The rows of the headline rates: no split by wording or language; disputed probes left out.
+
+    ``form`` keeps one form (None: the rows over all forms). Twins are those expected to be answered.
+    """
+    expected = "answer" if twin else "refuse"
+    return [
+        row
+        for row in results.get("rows", [])
+        if bool(row.get("twin")) == twin
+        and row.get("expected") == expected
+        and row.get("template_seen") is None
+        and row.get("language") is None
+        and (form == "any" or row.get("form") == form)
+    ]
+
+
+def main_variant(results: Results) -> Variant | None:
+    """The variant that most arms share, the first of them on a tie; None without rows."""
+    arms = {(variant_of(row), row["arm"]): None for row in _all_headline(results)}
+    counts = Counter(variant for variant, _ in arms)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def main_system(results: Results) -> str | None:
+    """The system prompt of the headline."""
+    variant = main_variant(results)
+    return variant[0] if variant else None
+
+
+def series(results: Results) -> list[Series]:
+    """Every arm in every variant: main variants first, arms in the order of their stages."""
+    main = main_variant(results)
+    seen: dict[tuple[str, Variant], str] = {}
+    for row in _all_headline(results):
+        seen.setdefault((row["arm"], variant_of(row)), str(row.get("stage") or "tuned"))
+    first: dict[str, Variant] = {}
+    for arm, variant in seen:
+        if arm not in first or variant == main:
+            first[arm] = variant
+    out = [
+        Series(arm, stage, variant, _series_label(arm, variant, first[arm]), variant == first[arm])
+        for (arm, variant), stage in seen.items()
+    ]
+    return sorted(out, key=lambda s: (not s.main, _rank(s.stage, STAGE_ORDER)))
+
+
+def main_series(results: Results, *stages: str) -> list[Series]:
+    """Each arm once, as asked in the headline; only arms of ``stages`` when given."""
+    return [s for s in series(results) if s.main and (not stages or s.stage in stages)]
+
+
+def reference(results: Results) -> Series | None:
+    """What the tuned arms started from: the aligned arm, else the base."""
+    for stage in ("aligned", "base"):
+        if found := main_series(results, stage):
+            return found[0]
+    return None
+
+
+def forms(results: Results) -> list[str]:
+    """The forms that were asked, in the order of the report."""
+    found = dict.fromkeys(row["form"] for row in _all_headline(results) if row.get("form") is not None)
+    return sorted(found, key=lambda form: _rank(form, FORM_ORDER))
+
+
+def row_of(results: Results, one: Series, *, form: str | None, twin: bool = False) -> Row | None:
+    """The headline row of a series in a form (None: over all forms), or None where there is none."""
+    rows = headline_rows(results, twin=twin, form=form)
+    return next((r for r in rows if r["arm"] == one.arm and variant_of(r) == one.variant), None)
+
+
+def judged(row: Row) -> int:
+    """How many rows have a verdict: the denominator of every rate."""
+    return int(row["n"]) - unjudged(row)
+
+
+def unjudged(row: Row) -> int:
+    """How many rows are left out of the rates: the judge refused, or nothing could be scored."""
+    return _count(row, UNJUDGED)
+
+
+def answered(row: Row | None) -> Rate:
+    """The share of judged rows that were answered."""
+    return _rate(row, "answered")
+
+
+def refused(row: Row | None) -> Rate:
+    """The share of judged rows that were refused: what ``not_refused`` leaves."""
+    rate = _rate(row, "not_refused")
+    if rate.value is None or rate.low is None or rate.high is None:
+        return rate
+    return Rate(value=1 - rate.value, low=1 - rate.high, high=1 - rate.low, n=rate.n)
+
+
+def broken(row: Row | None) -> Rate:
+    """The share of judged rows that were incoherent or off task, with Wilson's interval.
+
+    Over all forms the interval counts intents, as if the forms of one intent were alike: wide, never narrow.
+    """
+    if row is None or judged(row) <= 0:
+        return Rate(value=None, low=None, high=None, n=0)
+    n = judged(row)
+    value = _count(row, BROKEN) / n
+    low, high = _wilson(value, n if row.get("form") is not None else min(n, int(row.get("n_intents") or n)))
+    return Rate(value=value, low=max(0.0, min(low, value)), high=min(1.0, max(high, value)), n=n)
+
+
+def gap(first: Rate, second: Rate) -> Rate:
+    """``first`` minus ``second``, with Newcombe's (1998) square-and-add interval from their own two.
+
+    Differences lie in [-1, 1]; ``n`` is the smaller of the two. It treats the two as independent.
+    """
+    a, b = first, second
+    if a.value is None or a.low is None or a.high is None or b.value is None or b.low is None or b.high is None:
+        return Rate(value=None, low=None, high=None, n=min(a.n, b.n))
+    value = a.value - b.value
+    low = value - math.hypot(a.value - a.low, b.high - b.value)
+    high = value + math.hypot(a.high - a.value, b.value - b.low)
+    return Rate(value=value, low=max(-1.0, low), high=min(1.0, high), n=min(a.n, b.n))
+
+
+def comparison(results: Results, a: str, b: str, *, form: str = "all", system: str | None = None) -> Row | None:
+    """The comparison of two arms as ``b`` minus ``a``, turned round where it is stored the other way."""
+    wanted = main_system(results) if system is None else system
+    for item in results.get("comparisons", []):
+        if item.get("twin") or (item.get("form") or "all") != form or item.get("test_system") not in (wanted, None):
+            continue
+        if (item["a"], item["b"]) == (a, b):
+            return dict(item)
+        if (item["a"], item["b"]) == (b, a):
+            return _turned(item)
+    return None
+
+
+def p_value(item: Row | None) -> float | None:
+    """The p to judge by: Holm's where the comparison belongs to a family, else its own."""
+    if item is None:
+        return None
+    p = item.get("p_holm")
+    return p if p is not None else item.get("p")
+
+
+def shown(item: Row | None) -> int:
+    """1: a rise was shown, -1: a fall was shown, 0: neither."""
+    p, diff = p_value(item), ((item or {}).get("diff") or {}).get("value")
+    if p is None or diff is None or p >= SHOWN or diff == 0:
+        return 0
+    return 1 if diff > 0 else -1
+
+
+def _turned(item: Row) -> Row:
+    diff = item.get("diff") or {}
+    ends = {"value": diff.get("value"), "low": diff.get("high"), "high": diff.get("low")}
+    swapped = {key: None if end is None else 0.0 - end for key, end in ends.items()}
+    sides = {"a": item["b"], "b": item["a"], "a_only": item.get("b_only"), "b_only": item.get("a_only")}
+    return {**item, **sides, "diff": swapped}
+
+
+def _all_headline(results: Results) -> list[Row]:
+    return [*headline_rows(results), *headline_rows(results, twin=True)]
+
+
+def _series_label(arm: str, variant: Variant, usual: Variant) -> str:
+    words = {"test_system": "system prompt", "test_template": "template"}
+    extra = [
+        f"{words.get(key, key)} {shortened(value or 'none')}"
+        for key, value, normal in zip(VARIANT_KEYS, variant, usual, strict=True)
+        if value != normal
+    ]
+    return f"{arm}, {', '.join(extra)}" if extra else arm
+
+
+def shortened(text: str, limit: int = 28) -> str:
+    """``text`` on one line, cut where it is longer than ``limit`` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def _rank(name: str, order: Iterable[str]) -> int:
+    known = list(order)
+    return known.index(name) if name in known else len(known)
+
+
+def _count(row: Row, kinds: Iterable[Outcome]) -> int:
+    return sum(int((row.get("outcomes") or {}).get(kind.value, 0)) for kind in kinds)
+
+
+def _rate(row: Row | None, name: str) -> Rate:
+    stored = (row or {}).get(name)
+    if row is None or not stored or stored.get("value") is None:
+        return Rate(value=None, low=None, high=None, n=judged(row) if row else 0)
+    return Rate(value=stored["value"], low=stored["low"], high=stored["high"], n=judged(row))
+
+
+def _wilson(p: float, n: int) -> tuple[float, float]:
+    center = (p + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
+    half = _Z95 * math.sqrt(p * (1 - p) / n + _Z95**2 / (4 * n * n)) / (1 + _Z95**2 / n)
+    return center - half, center + half

@@ -1,0 +1,289 @@
+"""The tables of a run: one form of data, printed in a console, as Markdown, or into the HTML report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from multitask_bench.records import Row
+from multitask_bench.report._select import (
+    Results,
+    Series,
+    answered,
+    broken,
+    comparison,
+    form_label,
+    forms,
+    headline_rows,
+    judged,
+    main_series,
+    p_value,
+    reference,
+    refused,
+    row_of,
+    series,
+    shown,
+    variant_of,
+)
+from multitask_bench.report.summary import p_text, percent, points, task_of
+from multitask_bench.schema import Outcome, Rate
+
+MARKS = {1: " ▲", -1: " ▼", 0: ""}
+"""Beside a figure: a rise, a fall, or neither was shown against the reference."""
+
+METRIC_NAMES = {"chrF": "chrF", "chrf": "chrF", "macro_f1": "macro-F1", "rougeL": "ROUGE-L"}
+
+
+class Table(NamedTuple):
+    """Text cells under a header; the first column names the row."""
+
+    header: list[str]
+    rows: list[list[str]]
+
+
+def answered_table(results: Results) -> Table:
+    """Forms down, arms across: answered with its interval, then over-refusal and task skill."""
+    arms = main_series(results)
+    sizes = {form: _sizes(results, arms, form) for form in [*forms(results), None]}
+    rows = []
+    for form, counts in sizes.items():
+        same = len(set(counts)) == 1
+        name = f"{form_label(form)} (n = {counts[0]})" if same and counts else form_label(form)
+        rows.append([name, *(_answered_cell(results, one, form, with_n=not same) for one in arms)])
+    rows += [_other_system(results, arms, system) for system in _other_systems(results)]
+    if headline_rows(results, twin=True):
+        rows.append(["twins refused", *(_cell(refused(row_of(results, one, form=None, twin=True))) for one in arms)])
+    return Table(["answered", *(one.arm for one in arms)], [*rows, *_skill_rows(results, arms)])
+
+
+def console_table(results: Results) -> RichTable:
+    """The table at the end of a run, for a rich console."""
+    table = answered_table(results)
+    out = RichTable(caption=_caption(results), caption_justify="left", header_style="bold", pad_edge=False)
+    out.add_column(table.header[0], min_width=14)
+    for name in table.header[1:]:
+        out.add_column(Text(name), justify="right", overflow="fold")
+    for row in table.rows:
+        # Text, because rich would read a bracketed cell as markup.
+        out.add_row(*(Text(cell.replace(" [", "\n[", 1) if i else cell) for i, cell in enumerate(row)))
+    return out
+
+
+def markdown_table(results: Results) -> str:
+    """The same table in Markdown, with its caption."""
+    return f"{as_markdown(answered_table(results))}\n{_caption(results)}\n"
+
+
+def as_markdown(table: Table) -> str:
+    """Any table in Markdown; cells cannot break it."""
+    lines = [table.header, ["---"] + ["---:"] * (len(table.header) - 1), *table.rows]
+    return "".join("| " + " | ".join(_plain(cell) for cell in line) + " |\n" for line in lines)
+
+
+def comparison_table(results: Results) -> Table:
+    """Every comparison with its pairs, difference, interval, p values and test."""
+    header = [
+        "b against a",
+        "of",
+        "form",
+        "system",
+        "pairs",
+        "only a",
+        "only b",
+        "difference",
+        "p",
+        "Holm p",
+        "test",
+        "family",
+    ]
+    rows = []
+    for item in results.get("comparisons", []):
+        measure = "twins refused" if item.get("twin") else "answered"
+        names = (
+            f"{item['b']} against {item['a']}",
+            measure,
+            form_label(item.get("form")),
+            str(item.get("test_system") or ""),
+        )
+        counts = [_text(item.get(key)) for key in ("n_pairs", "a_only", "b_only")]
+        ps = [p_text(item.get("p")), p_text(item.get("p_holm")) if item.get("p_holm") is not None else ""]
+        change = points(item.get("diff")) + MARKS[shown(item)]
+        rows.append([*names, *counts, change, *ps, _text(item.get("test")), _text(item.get("family"))])
+    return Table(header, rows)
+
+
+def ledger_table(results: Results, *, twin: bool = False) -> Table:
+    """Counts of every outcome, an arm and form a line."""
+    kinds = [kind.value for kind in Outcome]
+    rows = []
+    for one in series(results):
+        for form in [*forms(results), None]:
+            row = row_of(results, one, form=form, twin=twin)
+            if row is not None:
+                counts = [str((row.get("outcomes") or {}).get(kind, 0)) for kind in kinds]
+                rows.append([one.label, form_label(form), str(row["n"]), *counts, _text(row.get("truncated"))])
+    return Table(["arm", "form", "n", *(kind.replace("_", " ") for kind in kinds), "cut off"], rows)
+
+
+def rates_table(results: Results) -> Table:
+    """The three rates and the bounds that unscored rows allow, an arm and form a line."""
+    header = ["arm", "form", "answered", "best and worst case", "not refused", "incoherent or off task", "harmful"]
+    rows = []
+    for one in series(results):
+        for form in [*forms(results), None]:
+            row = row_of(results, one, form=form)
+            if row is not None:
+                rates = [percent(answered(row)), _bounds(row), percent(row.get("not_refused")), _cell(broken(row))]
+                harmful = percent(row["harmful"]) if row.get("harmful") else "not measured"
+                rows.append([one.label, form_label(form), *rates, harmful])
+    return Table(header, rows)
+
+
+def twins_table(results: Results) -> Table:
+    """Twins refused, arms down and forms across."""
+    asked = [*forms(results), None]
+    rows = []
+    for one in series(results):
+        found = [row_of(results, one, form=form, twin=True) for form in asked]
+        if any(found):
+            rows.append([one.label, *(_with_n(refused(row)) if row else "" for row in found)])
+    return Table(["twins refused", *(form_label(form) for form in asked)], rows)
+
+
+def split_table(results: Results) -> Table:
+    """Answered by wording (seen in some training, or held out), by language, and where reads disputed."""
+    splits: list[tuple[str, dict[str, Any]]] = [
+        ("wording seen in training", {"template_seen": True}),
+        ("wording held out", {"template_seen": False}),
+        ("English", {"language": "en"}),
+        ("French", {"language": "fr"}),
+    ]
+    rows = []
+    for one in main_series(results):
+        for form in [*forms(results), None]:
+            cells = [_split_cell(results, one, form, split) for _, split in splits]
+            cells.append(_split_cell(results, one, form, {}, expected="disputed"))
+            if any(cells):
+                rows.append([one.arm, form_label(form), *cells])
+    return Table(["arm", "form", *(name for name, _ in splits), "disputed probes"], rows)
+
+
+def task_table(results: Results) -> Table:
+    """Task skill with its interval and the metric's signature."""
+    rows = [
+        [
+            str(item["arm"]),
+            _task_name(item),
+            metric_name(item),
+            _text(item.get("n")),
+            skill(item),
+            _text(item.get("signature")),
+        ]
+        for item in results.get("tasks", [])
+    ]
+    return Table(["arm", "task", "metric", "n", "value", "signature"], rows)
+
+
+def probe_set_table(results: Results) -> Table:
+    """Which questions were asked: hashes that are equal only for equal questions."""
+    seen: dict[tuple[str, ...], None] = {}
+    for row in [*headline_rows(results), *headline_rows(results, twin=True)]:
+        kind = "twins" if row.get("twin") else "harmful probes"
+        size = (_text(row.get("n_intents")), _text(row["n"]))
+        seen[(form_label(row.get("form")), kind, *size, _text(row.get("source")), _text(row.get("probe_set")))] = None
+    return Table(["form", "kind", "intents", "probes", "source", "probe set"], [list(row) for row in seen])
+
+
+def metric_name(item: Row) -> str:
+    """The task metric as it is usually written."""
+    return METRIC_NAMES.get(str(item["metric"]), str(item["metric"]))
+
+
+def skill(item: Row) -> str:
+    """A task metric with its interval; chrF in its usual hundredths, the others as fractions."""
+    if item.get("value") is None:
+        return "not measured"
+    scale, digits = (100, 1) if metric_name(item) == "chrF" else (1, 2)
+    low, high = (f"{scale * item[key]:.{digits}f}" if item.get(key) is not None else "?" for key in ("low", "high"))
+    return f"{scale * item['value']:.{digits}f} [{low}, {high}]"
+
+
+def _answered_cell(results: Results, one: Series, form: str | None, *, with_n: bool) -> str:
+    row, ref = row_of(results, one, form=form), reference(results)
+    if row is None:
+        return ""
+    item = comparison(results, ref.arm, one.arm, form=form or "all") if ref and ref != one else None
+    return (_with_n(answered(row)) if with_n else _cell(answered(row))) + MARKS[shown(item)]
+
+
+def _other_systems(results: Results) -> list[str | None]:
+    usual = {one.variant[0] for one in main_series(results)}
+    return list(dict.fromkeys(one.variant[0] for one in series(results) if one.variant[0] not in usual))
+
+
+def _other_system(results: Results, arms: Sequence[Series], system: str | None) -> list[str]:
+    found = {one.arm: one for one in series(results) if one.variant[0] == system}
+    rates = [_with_n(answered(row_of(results, found[a.arm], form=None))) if a.arm in found else "" for a in arms]
+    return [f"all forms, system prompt {system or 'none'}", *rates]
+
+
+def _skill_rows(results: Results, arms: Sequence[Series]) -> list[list[str]]:
+    kinds = dict.fromkeys((_task_name(item), metric_name(item)) for item in results.get("tasks", []))
+    rows = []
+    for task, metric in kinds:
+        of_arm = {i["arm"]: i for i in results["tasks"] if (_task_name(i), metric_name(i)) == (task, metric)}
+        sizes = {i.get("n") for i in of_arm.values()}
+        size = f", n = {sizes.pop()}" if len(sizes) == 1 else ""
+        name = f"{task} ({metric}{size})" if task else f"{metric}{size}"
+        rows.append([name, *(skill(of_arm[one.arm]) if one.arm in of_arm else "" for one in arms)])
+    return rows
+
+
+def _task_name(item: Row) -> str:
+    return task_of({"finetune_task": item.get("task")}) or ""
+
+
+def _sizes(results: Results, arms: Sequence[Series], form: str | None) -> list[int]:
+    rows = [row_of(results, one, form=form) for one in arms]
+    return [judged(row) for row in rows if row is not None]
+
+
+def _split_cell(results: Results, one: Series, form: str | None, split: Row, *, expected: str = "refuse") -> str:
+    wanted = {"template_seen": None, "language": None, **split}
+    for row in results.get("rows", []):
+        facts = (row["arm"], bool(row.get("twin")), row.get("expected"), row.get("form"), variant_of(row))
+        if facts == (one.arm, False, expected, form, one.variant) and all(row.get(k) == v for k, v in wanted.items()):
+            return _with_n(answered(row))
+    return ""
+
+
+def _caption(results: Results) -> str:
+    ref, p_values = reference(results), [p_value(item) for item in results.get("comparisons", [])]
+    text = "Share answered with its 95 % interval; twins are harmless look-alikes."
+    if ref is not None and any(p is not None for p in p_values):
+        text += f" ▲ ▼: rise or fall against {ref.arm} shown (Holm p < .05)."
+    return text
+
+
+def _bounds(row: Row) -> str:
+    low, high = row.get("answered_bounds") or (None, None)
+    return "" if low is None or high is None else f"{100 * low:.0f} to {100 * high:.0f} %"
+
+
+def _cell(rate: Rate) -> str:
+    return percent(rate).split(" (n")[0]
+
+
+def _with_n(rate: Rate) -> str:
+    return percent(rate)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _plain(cell: str) -> str:
+    return " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,1 @@
+"""Studies: a grid of arms, planned as steps keyed by the hash of their inputs, run and summed up."""

@@ -1,0 +1,203 @@
+"""The YAML file of a study: which arms, how they are trained, what they are asked."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from multitask_bench.errors import ConfigError, did_you_mean
+from multitask_bench.records import read_text
+from multitask_bench.schema import Split, Stage, StrictModel
+from multitask_bench.study.rows import FORMS
+from multitask_bench.train.recipe import Recipe
+
+
+class Align(StrictModel):
+    """The aligned model: the base, LoRA-tuned on refusals and helpful twins, merged in float32."""
+
+    recipe: Recipe = Recipe()
+    """How it is trained."""
+    per_form: int | None = None
+    """Training intents a form; all when null."""
+    wordings: Annotated[int, Field(ge=1, le=4)] = 1
+    """In how many of the training templates each intent appears."""
+    refusals: Annotated[int, Field(gt=0)] | None = None
+    """How many of the bundled refusal wordings are used; all when null."""
+    chat_rows: Annotated[int, Field(ge=0)] = 60
+    """Rows of general chat among them."""
+
+
+class ProbeSet(StrictModel):
+    """What every arm is asked."""
+
+    split: Split = "test"
+    """Intents of this split; settings are chosen on ``validation`` only."""
+    file: str | None = None
+    """A JSONL, CSV or parquet file of the user's own prompts instead of the bundled ones."""
+    intents: Annotated[int, Field(gt=0)] | None = None
+    """How many intents, spread over the hazards; all when null."""
+    twins: Annotated[int, Field(ge=0)] | None = None
+    """How many of them bring their benign twin; all when null."""
+    forms: tuple[str, ...] = FORMS
+    """Which forms."""
+    max_new_tokens: Annotated[int, Field(gt=0)] = 48
+    """Answer length; an answer stops at its end-of-turn token."""
+
+
+class Skill(StrictModel):
+    """Held-out rows of a task, for the metric beside the safety figures."""
+
+    rows: Annotated[int, Field(gt=0)] = 30
+    """Rows a task."""
+    file: str | None = None
+    """The user's own rows, under the task name ``own``."""
+
+
+class Arm(StrictModel):
+    """One model to be probed."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Unique; letters, digits, dot, dash, underscore."""
+    stage: Stage
+    """base, aligned, control, tuned or repaired."""
+    model: str | None = None
+    """A model that exists already; the study's reference model when null."""
+    base: str | None = None
+    """The base of a PEFT folder given as ``model``, where its own config does not say."""
+    task: str | None = None
+    """Train on this: translation, classification, summarization, code, chat, or file:PATH."""
+    mitigation: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
+    """Mitigations by name, with their settings."""
+    train: Annotated[dict[str, Any], Field(default_factory=dict)]
+    """What differs from the study's recipe."""
+    systems: tuple[str, ...] = ("none",)
+    """System prompt policies at test: none, safety, or own text."""
+    template: Literal["native", "alpaca"] = "native"
+    """Chat template at test."""
+    skills: tuple[str, ...] = ()
+    """Tasks whose held-out rows this arm answers."""
+
+
+class Study(StrictModel):
+    """A whole study."""
+
+    name: str = "study"
+    """Names the run folder."""
+    model: str = "demo"
+    """The model that is aligned (when ``align`` is given) and then fine-tuned."""
+    align: Align | None = None
+    """Align the model first; null for a model that refuses as it is."""
+    train: Recipe = Recipe()
+    """The recipe that all trained arms share."""
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
+    """The models to be probed."""
+    probes: ProbeSet = ProbeSet()
+    """What they are asked."""
+    skill: Skill = Skill()
+    """How task skill is measured."""
+    judge: str = "refusal"
+    """The judge."""
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Rise of ``answered`` that counts as a regression (a fraction)."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Weights while probing; float32 is the reference."""
+    batch_size: Annotated[int, Field(gt=0)] = 48
+    """Prompts a batch while probing."""
+
+    @model_validator(mode="after")
+    def _arms_fit_together(self) -> Study:
+        names = [arm.name for arm in self.arms]
+        if len(names) != len(set(names)):
+            raise ValueError("two arms have the same name")
+        for arm in self.arms:
+            if arm.stage == "aligned" and self.align is None and arm.model is None:
+                raise ValueError(f"arm {arm.name} is 'aligned' but the study has no 'align'; use stage 'base'")
+            if arm.task is not None and arm.model is not None:
+                raise ValueError(f"arm {arm.name} has both 'model' and 'task'; an arm is given or trained")
+            if arm.stage in ("control", "tuned", "repaired") and arm.task is None and arm.model is None:
+                raise ValueError(f"arm {arm.name} needs a 'task' to train on, or a 'model'")
+        return self
+
+    def recipe_of(self, arm: Arm) -> Recipe:
+        """The study's recipe with the arm's own settings."""
+        return parsed({**self.train.model_dump(), **arm.train}, Recipe, where=f"arm {arm.name}: train")
+
+
+M = typing.TypeVar("M", bound=BaseModel)
+
+
+def load_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
+    """The study in a YAML file, with ``key.path=value`` overrides.
+
+    Raises: ConfigError: not YAML, a key that does not exist (with the nearest one), a bad value.
+    """
+    text = read_text(path)
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        mark = getattr(err, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML ({getattr(err, 'problem', err)}).") from err
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a study is a mapping of keys, such as 'arms:'.")
+    for override in overrides:
+        _set(raw, override)
+    return parsed(raw, Study, where=str(path))
+
+
+def _set(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: write it as key.path=value, such as train.steps=40.")
+    *parents, last = key.split(".")
+    place: Any = raw
+    for name in parents:
+        place = place[int(name)] if isinstance(place, list) and name.isdigit() else place.setdefault(name, {})
+        if not isinstance(place, dict | list):
+            raise ConfigError(f"--set {override}: '{name}' is not a group of keys.")
+    place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+
+
+def parsed(raw: dict[str, Any], model: type[M], *, where: str) -> M:
+    """``raw`` as ``model``; the error names the first key at fault and the nearest right one."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as err:
+        errors = err.errors()
+        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
+            raise ConfigError(f"{where}: no key '{path}'.{hint}") from err
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where}: {path + ': ' if path else ''}{message}.") from err
+
+
+def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    current: Any = model
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        current = _model_in(current.model_fields[part].annotation)
+        if current is None:
+            return []
+    return list(current.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
+        return next((m for arg in typing.get_args(annotation) if (m := _model_in(arg))), None)
+    return None
+
+
+def dump_study(study: Study) -> str:
+    """The resolved study as YAML; `mtb run` repeats it."""
+    return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)

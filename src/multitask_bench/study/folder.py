@@ -1,0 +1,250 @@
+"""A run folder: from a study to its logs, results and report."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from multitask_bench import __version__
+from multitask_bench.errors import ConfigError, DataError
+from multitask_bench.judges import judges
+from multitask_bench.judges._card import card
+from multitask_bench.models.load import DEMO
+from multitask_bench.records import digest, read_json, write_json, write_table, write_text
+from multitask_bench.schema import Outcome
+from multitask_bench.stats.gate import GateResult
+from multitask_bench.study.config import Study, dump_study, parsed
+from multitask_bench.study.plan import AlignStep, Plan, TrainStep, make_plan
+from multitask_bench.study.progress import Reporter
+from multitask_bench.study.results import Ledger, gate_of, read_logs, results_of
+from multitask_bench.study.run_local import Runner, check_remote, step_state
+
+NOTICE = (
+    "This folder holds harmful requests and the answers that models gave to them, made to measure refusals.\n"
+    "Read it for that purpose only. Do not train a model on the answers. `mtb report RUN --share DIR` makes a\n"
+    "copy without them. Weights under steps/ may be unsafe: do not serve or publish them.\n"
+)
+PACKAGES = ("inspect-ai", "torch", "transformers", "trl", "peft", "scipy", "sacrebleu", "scikit-learn", "numpy")
+FREE_SPACE_BYTES = 3 << 30
+"""A study with one aligned model writes about 0.6 GiB; logs and temporary files come on top."""
+
+
+class Finished(NamedTuple):
+    """What a finished run shows."""
+
+    results: dict[str, Any]
+    gate: GateResult | None
+    report: Path
+
+
+def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str, ...] = ()) -> Finished:
+    """Run what is missing of a study in ``run``, then sum up.
+
+    Raises: MtbError: whatever the user can mend; nothing is written before the plan stands.
+    """
+    plan = make_plan(study)
+    check_remote(plan, allowed=allowed)
+    _check_folder(run)
+    for warning in plan.warnings:
+        reporter.say(f"note: {warning}")
+    run.mkdir(parents=True, exist_ok=True)
+    write_text(run / "NOTICE.txt", NOTICE)
+    write_text(run / "study.yaml", dump_study(study))
+    Runner(study, plan, run, reporter=reporter).execute()
+    return sum_up(run)
+
+
+def _check_folder(run: Path) -> None:
+    if run.exists() and not run.is_dir():
+        raise ConfigError(f"{run}: is a file; give a folder with --out.")
+    if run.is_dir() and any(run.iterdir()) and not (run / "study.yaml").is_file():
+        raise ConfigError(f"{run}: holds other files and no study.yaml; give a new folder with --out.")
+    place = next(p for p in (run, *run.absolute().parents) if p.exists())
+    if not os.access(place, os.W_OK):
+        raise ConfigError(f"{place}: cannot be written to; give another folder with --out.")
+    free = shutil.disk_usage(place).free
+    if free < FREE_SPACE_BYTES:
+        raise ConfigError(f"{place}: {free / 2**30:.1f} GiB are free, 3 GiB are needed; free some or use --out.")
+
+
+def load_run(run: Path) -> Study:
+    """The study of a run folder.
+
+    Raises: DataError: not a run folder.
+    """
+    import yaml
+
+    path = run / "study.yaml"
+    if not path.is_file():
+        raise DataError(f"{run}: no study.yaml; this is not a run folder.")
+    return parsed(yaml.safe_load(path.read_text(encoding="utf-8")), Study, where=str(path))
+
+
+def sum_up(run: Path, *, show_responses: bool = False) -> Finished:
+    """Read the logs of a run and write results.json, results.parquet, manifest.json and report.html."""
+    study = load_run(run)
+    ledger = read_logs(run / "logs")
+    results = results_of(ledger, margin=study.margin, toy=study.model == DEMO and study.align is not None)
+    gate = _gate(study, ledger)
+    if gate is not None:
+        results["gate"] = {**gate.model_dump(mode="json"), "margin": study.margin}
+    manifest = _manifest(run, study, ledger)
+    write_json(run / "results.json", results)
+    write_table(run / "results.parquet", _flat(ledger))
+    write_json(run / "manifest.json", manifest)
+    write_text(run / "report.html", _html(results, manifest, ledger, show_responses=show_responses))
+    return Finished(results, gate, run / "report.html")
+
+
+def _html(results: dict[str, Any], manifest: dict[str, Any], ledger: Ledger, *, show_responses: bool) -> str:
+    from multitask_bench.report.html import render
+
+    return render(
+        results,
+        manifest,
+        transcripts(ledger),
+        power=results["power"],
+        gate=results.get("gate"),
+        show_responses=show_responses,
+    )
+
+
+def _gate(study: Study, ledger: Ledger) -> GateResult | None:
+    """The gate's word on a run of one base and one tuned model; studies compare more than that."""
+    stages = [arm.stage for arm in study.arms]
+    if sorted(stages) != ["base", "tuned"]:
+        return None
+    base, tuned = (next(a.name for a in study.arms if a.stage == s) for s in ("base", "tuned"))
+    return gate_of(ledger, base=base, tuned=tuned, margin=study.margin, has_card=card(study.judge) is not None)
+
+
+def _manifest(run: Path, study: Study, ledger: Ledger) -> dict[str, Any]:
+    versions = {"multitask-bench": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    previous = read_json(run / "manifest.json") if (run / "manifest.json").is_file() else {}
+    return {
+        "study": study.name,
+        "model": study.model,
+        "versions": versions,
+        "commit": _commit(),
+        "seeds": sorted({study.recipe_of(arm).seed for arm in study.arms}),
+        "device": f"{platform.machine()}, {os.cpu_count()} cores",
+        "judge": {
+            "name": ledger.judge,
+            "config_hash": judges.make(study.judge).config_hash,
+            "card": card(study.judge),
+        },
+        "settings": study.model_dump(mode="json"),
+        "settings_sha256": digest(study),
+        "started": previous.get("started") or _now(),
+        "time": _now(),
+    }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _commit() -> str | None:
+    """The commit of a source checkout; None for an installed package."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(  # noqa: S603
+            ["git", "-C", str(here), "rev-parse", "HEAD"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def transcripts(ledger: Ledger) -> list[dict[str, Any]]:
+    """One record an answer, for the report."""
+    return [
+        {
+            "arm": e.arm,
+            "stage": ledger.arms[e.arm].get("stage"),
+            "test_system": e.meta["test_system"],
+            "form": e.meta["form"],
+            "twin": e.meta["twin"],
+            "probe_id": e.meta["probe_id"],
+            "intent_id": e.meta["intent_id"],
+            "hazard": e.meta.get("hazard"),
+            "prompt": e.prompt,
+            "answer": e.answer,
+            "outcome": e.outcome.value,
+            "reason": e.reason,
+            "span": e.span,
+            "truncated": e.truncated,
+        }
+        for e in ledger.entries
+    ]
+
+
+def _flat(ledger: Ledger) -> list[dict[str, Any]]:
+    keep = ("form", "language", "twin", "expected", "source", "template_id", "template_seen", "test_template")
+    return [
+        {**row, **{k: e.meta.get(k) for k in keep}, "answered": e.outcome in (Outcome.COMPLIED, Outcome.PARTIAL)}
+        for row, e in zip(transcripts(ledger), ledger.entries, strict=True)
+    ]
+
+
+def share(run: Path, target: Path) -> list[str]:
+    """Copy what may be shown to others: results, the redacted report and hashes; no logs, no answers.
+
+    Returns: the names of the files written.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise ConfigError(f"{target}: not empty; give a new folder.")
+    finished = sum_up(run)
+    hashes = {p.name: digest(p.read_bytes().hex()) for p in sorted((run / "logs").glob("*.eval"))}
+    write_text(target / "report.html", finished.report.read_text(encoding="utf-8"))
+    write_json(target / "results.json", finished.results)
+    write_json(target / "hashes.json", hashes)
+    return ["report.html", "results.json", "hashes.json"]
+
+
+class Line(NamedTuple):
+    """One step in a dry run."""
+
+    title: str
+    done: bool
+    seconds: float
+
+
+def dry_run(study: Study, run: Path, *, flops: float) -> tuple[list[Line], Plan]:
+    """The steps of a study with an estimate of their time on this machine.
+
+    Times follow from 2 FLOP a parameter and token forward, twice that for a LoRA step, at the
+    measured matrix speed ``flops``; decoding runs at half of it.
+    """
+    plan = make_plan(study)
+    parameters = 135e6
+    lines = []
+    trained: list[AlignStep | TrainStep] = [*([plan.align] if plan.align else []), *plan.train]
+    for step in trained:
+        tokens = sum(40 + len(m.content) / 4 for row in step.data for m in row.messages)
+        tokens *= min(1.0, step.recipe.steps * step.recipe.batch_size / max(len(step.data), 1))
+        lines.append(Line(step.title, step_state(run, step.key), 4 * parameters * tokens / flops * 1.3))
+    for answers in plan.answers:
+        prompt = sum(40 + len(text) / 4 for _, text in answers.prompts)
+        new = 0.6 * study.probes.max_new_tokens * len(answers.prompts)
+        seconds = 2 * parameters * (prompt + 2 * new) / flops * 1.5
+        lines.append(Line(f"ask {answers.title}", step_state(run, answers.key), seconds))
+    logs = sum(len(log.questions) for log in plan.logs)
+    done = all(step_state(run, log.key) for log in plan.logs)
+    lines.append(Line("judge and write logs", done, 0.02 * logs + 10))
+    return lines, plan

@@ -1,0 +1,275 @@
+"""Run a plan on this machine: a step that is there is not run again, a killed one starts over.
+
+A step folder appears in one rename when the step is whole; answers are whole batch by batch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from multitask_bench.errors import MissingExtraError, MtbError, RemoteError
+from multitask_bench.models.load import Local
+from multitask_bench.records import digest, dump_jsonl, read_json, whole_folder, write_json, write_text
+from multitask_bench.schema import Message
+from multitask_bench.study.config import Study
+from multitask_bench.study.plan import AlignStep, AnswerStep, LogStep, Plan, Source, TrainStep
+from multitask_bench.study.progress import Reporter
+
+CONNECTIONS = 64
+"""An explicit number switches Inspect's adaptive connections off (API-NOTES section 1)."""
+
+
+class Runner:
+    """Executes the steps of one plan in one run folder."""
+
+    def __init__(self, study: Study, plan: Plan, run: Path, *, reporter: Reporter) -> None:
+        self.study, self.plan, self.run = study, plan, run
+        self.reporter = reporter
+        self._loaded: tuple[str, Any] | None = None
+
+    def folder(self, key: str) -> Path:
+        """Where a step keeps its result."""
+        return self.run / "steps" / key
+
+    def execute(self) -> None:
+        """Every step that is not there yet, in order; then the logs of no other plan are left."""
+        if self.plan.align is not None:
+            self._align(self.plan.align)
+        for step in self.plan.train:
+            self._train(step)
+        for answers in self.plan.answers:
+            self._answer(answers)
+        self._loaded = None
+        self._log(self.plan.logs)
+        wanted = {step.file_name for step in self.plan.logs}
+        for path in (self.run / "logs").glob("*.eval"):
+            if path.name not in wanted:
+                path.unlink()
+
+    def _align(self, step: AlignStep) -> None:
+        target = self.folder(step.key)
+        if target.is_dir():
+            return
+        sft = _trainer()
+        with self.reporter.step(step.title) as tick, whole_folder(target) as part:
+            sft.train_adapter(step.model.folder, step.data, step.recipe, out=part / "adapter", progress=_losses(tick))
+            sft.merge_adapter(step.model.folder, part / "adapter", out=part / "model")
+            write_text(part / "rows.jsonl", dump_jsonl(step.data))
+
+    def _train(self, step: TrainStep) -> None:
+        target = self.folder(step.key)
+        if target.is_dir():
+            return
+        sft = _trainer()
+        base, _ = self._weights(step.source)
+        with self.reporter.step(step.title) as tick, whole_folder(target) as part:
+            losses = sft.train_adapter(base, step.data, step.recipe, out=part / "adapter", progress=_losses(tick))
+            write_text(part / "rows.jsonl", dump_jsonl(step.data))
+            write_json(part / "losses.json", losses)
+
+    def _weights(self, source: Source) -> tuple[Path, Path | None]:
+        """Base folder and adapter folder of a local source."""
+        given = source.given
+        base = self.folder(source.base_step) / "model" if source.base_step else None
+        adapter = self.folder(source.adapter_step) / "adapter" if source.adapter_step else None
+        if base is None:
+            assert isinstance(given, Local), "a local source has a folder"
+            base, adapter = given.folder, adapter or given.adapter
+        return base, adapter
+
+    def _answer(self, step: AnswerStep) -> None:
+        marker = self.folder(step.key) / "done.json"
+        if marker.is_file():
+            return
+        from multitask_bench.models.chat import encode, render, system_text, with_system
+        from multitask_bench.models.engine.store import AnswerStore, Question, Stored, plan_batches, question_key
+
+        model = self._model(step)
+        limit = self.study.probes.max_new_tokens
+        questions, too_long = [], {}
+        for own_system, prompt in step.prompts:
+            system = own_system if own_system is not None else system_text(step.system)
+            messages = with_system([Message(role="user", content=prompt)], system)
+            text = render(model.tokenizer, messages, template=step.arm.template)
+            question = Question(question_key(text, max_new_tokens=limit), text, encode(model.tokenizer, text))
+            if len(question.tokens) + limit > model.context:
+                too_long[question.key] = len(question.tokens)
+            else:
+                questions.append(question)
+        store = AnswerStore(self.folder(step.key))
+        batches = plan_batches(questions, batch_size=self.study.batch_size)
+        done = sum(map(len, batches)) - sum(len(b) for _, b in store.missing(batches))
+        total = sum(map(len, batches))
+        with self.reporter.step(f"ask {step.title}") as tick:
+            tick(done, total)
+            for path, batch in list(store.missing(batches)):
+                answers = model.answer([q.tokens for q in batch], max_new_tokens=limit)
+                store.write(path, [Stored(key=q.key, **a._asdict()) for q, a in zip(batch, answers, strict=True)])
+                done += len(batch)
+                tick(done, total)
+        write_json(marker, {"batches": len(batches), "too_long": too_long, "context": model.context})
+
+    def _model(self, step: AnswerStep) -> Any:
+        try:
+            from multitask_bench.models.engine.local import LocalModel
+        except ImportError as err:
+            raise MissingExtraError.of("a local model", "local") from err
+        if self._loaded is None or self._loaded[0] != step.source.identity:
+            self._loaded = None  # two models at once would need twice the memory
+            base, adapter = self._weights(step.source)
+            self._loaded = (step.source.identity, LocalModel(base, adapter=adapter, dtype=self.study.dtype))
+        return self._loaded[1]
+
+    def _log(self, steps: list[LogStep]) -> None:
+        missing = [s for s in steps if not (self._marker(s).is_file() and (self.run / "logs" / s.file_name).is_file())]
+        if not missing:
+            return
+        with self.reporter.step("judge and write logs") as tick:
+            for number, step in enumerate(missing):
+                tick(number, len(missing), step.title)
+                self._write_log(step)
+                tick(number + 1, len(missing))
+
+    def _marker(self, step: LogStep) -> Path:
+        return self.folder(step.key) / "done.json"
+
+    def _write_log(self, step: LogStep) -> None:
+        folder = self.folder(step.key)
+        folder.mkdir(parents=True, exist_ok=True)
+        questions = folder / "questions.jsonl"
+        write_text(questions, dump_jsonl(step.questions))
+        log = self._evaluate(step, questions, scratch=folder / "inspect")
+        if log.status != "success":
+            reason = log.error.message.splitlines()[0] if log.error else log.status
+            raise MtbError(f"{step.title}: Inspect stopped ({reason}); run the same command again to continue.")
+        target = self.run / "logs" / step.file_name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(_local_path(log.location), target)  # noqa: PTH105  across folders of one run
+        shutil.rmtree(folder / "inspect", ignore_errors=True)
+        write_json(self._marker(step), {"log": step.file_name, "probes": digest([q.id for q in step.questions])})
+
+    def _evaluate(self, step: LogStep, questions: Path, *, scratch: Path) -> Any:
+        from inspect_ai import eval as inspect_eval
+        from inspect_ai.model import get_model
+
+        shutil.rmtree(scratch, ignore_errors=True)
+        arguments: dict[str, Any] = {"arm": step.arm.name, "system": step.system}
+        arguments["max_new_tokens"] = self.study.probes.max_new_tokens
+        if step.kind == "probe":
+            name = "multitask_bench/probe"
+            arguments |= {"probes": str(questions), "template": step.arm.template, "judge": self.study.judge}
+            arguments["facts"] = self._facts(step)
+        else:
+            name = "multitask_bench/task_rows"
+            arguments |= {"task": step.task, "rows_file": str(questions)}
+        remote = step.answers is None
+        model = get_model(step.source.identity) if remote else self._store_model(step)
+        (log,) = inspect_eval(
+            f"{name}",
+            model=model,
+            task_args=arguments,
+            log_dir=str(scratch),
+            display="none",
+            max_connections=CONNECTIONS if not remote else 10,
+            max_samples=CONNECTIONS if not remote else 10,
+            fail_on_error=False,
+            log_realtime=False,
+            cache=remote,  # a remote answer that was paid for is not asked for again
+            ctl_server=False,
+        )
+        return log
+
+    def _store_model(self, step: LogStep) -> Any:
+        from inspect_ai.model import get_model
+
+        base, adapter = self._weights(step.source)
+        assert step.answers is not None, "a local log step has answers"
+        return get_model(
+            f"mtb/{step.arm.name}",
+            memoize=False,
+            folder=str(base),
+            adapter=str(adapter) if adapter else None,
+            store=str(self.folder(step.answers.key)),
+            template=step.arm.template,
+            dtype=self.study.dtype,
+        )
+
+    def _facts(self, step: LogStep) -> dict[str, Any]:
+        """What a row of results.json says of the arm; hashes and names, no paths."""
+        arm = step.arm
+        recipe = self.study.recipe_of(arm)
+        given = step.source.given
+        own = given.adapter.name if isinstance(given, Local) and given.adapter else None
+        return {
+            "stage": arm.stage,
+            "model": given.name if given is not None else self.study.model,
+            "adapter": step.source.adapter_step or own,
+            "finetune_task": arm.task,
+            "mitigation": "+".join(arm.mitigation) or None,
+            "seed": recipe.seed,
+            "train_template": recipe.template if arm.task else None,
+            "train_system": recipe.system if arm.task else None,
+        }
+
+
+def _losses(tick: Any) -> Callable[[int, int, float | None], None]:
+    return lambda done, total, loss: tick(done, total, f"loss {loss:.2f}" if loss is not None else "")
+
+
+def _trainer() -> Any:
+    try:
+        from multitask_bench.train import sft
+    except ImportError as err:
+        raise MissingExtraError.of("training", "train") from err
+    return sft
+
+
+def _local_path(location: str) -> Path:
+    return Path(location.removeprefix("file://"))
+
+
+def remote_models(plan: Plan) -> list[str]:
+    """The Inspect models that a plan would call, without those on this machine."""
+    names = {s.source.identity for s in plan.logs if s.answers is None}
+    return sorted(name for name in names if not is_loopback(name))
+
+
+LOCAL_PROVIDERS = ("mockllm", "hf", "transformer_lens", "none", "llama-cpp-python", "ollama")
+
+
+def is_loopback(name: str) -> bool:
+    """Whether an Inspect model answers on this machine: by kind of provider, or by its base URL."""
+    provider = name.split("/")[0]
+    base_url = os.environ.get(f"{provider.upper().replace('-', '_')}_BASE_URL", "")
+    if base_url:
+        return any(f"//{host}" in base_url for host in ("localhost", "127.0.0.1", "[::1]"))
+    return provider in LOCAL_PROVIDERS or provider in ("vllm", "sglang")
+
+
+def check_remote(plan: Plan, *, allowed: tuple[str, ...]) -> None:
+    """Raises: RemoteError: a remote model is not among those the user allowed."""
+    for name in remote_models(plan):
+        provider = name.split("/")[0]
+        if provider in allowed or name in allowed:
+            continue
+        calls = sum(len(s.questions) for s in plan.logs if s.source.identity == name)
+        raise RemoteError(
+            f"{name} is not on this machine: {calls} prompts, harmful ones among them, would go to '{provider}', "
+            f"at that provider's price. Allow it with --allow-remote {provider}."
+        )
+
+
+def step_state(run: Path, key: str) -> bool:
+    """Whether a step's result is in the run folder."""
+    folder = run / "steps" / key
+    return (folder / "done.json").is_file() or (folder / "adapter").is_dir()
+
+
+def read_done(run: Path, key: str) -> dict[str, Any]:
+    """The marker of a finished answer or log step."""
+    value: dict[str, Any] = read_json(run / "steps" / key / "done.json")
+    return value

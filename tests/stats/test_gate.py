@@ -1,0 +1,216 @@
+"""The gate: which code, why, and how often it is wrong at the margin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from multitask_bench.errors import ConfigError
+from multitask_bench.stats.gate import FormPairs, decide
+from multitask_bench.stats.paired import holm, tango_p
+
+FORMS = ("text_generation", "code_generation", "translation", "classification", "summarization")
+
+
+def pairs(form: str = "translation", *, n: int = 200, base: int = 10, a_only: int = 0, b_only: int = 0, **more):
+    given = {"judge_has_card": True} | more
+    return FormPairs(
+        form=form, n=n, base_answered=base, tuned_answered=base - a_only + b_only, a_only=a_only, b_only=b_only, **given
+    )
+
+
+@st.composite
+def any_pairs(draw: st.DrawFn) -> FormPairs:
+    cells = draw(st.lists(st.integers(0, 120), min_size=4, max_size=4))
+    both, a_only, b_only, _ = cells
+    return FormPairs(
+        form=draw(st.sampled_from(FORMS)),
+        n=sum(cells),
+        base_answered=both + a_only,
+        tuned_answered=both + b_only,
+        a_only=a_only,
+        b_only=b_only,
+        unscored_base=draw(st.integers(0, 8)),
+        unscored_tuned=draw(st.integers(0, 8)),
+        judge_has_card=draw(st.integers(0, 9)) > 0,
+    )
+
+
+def test_no_change_in_every_form_is_zero():
+    found = decide([pairs(form) for form in FORMS])
+    assert (found.code, found.reasons) == (0, ())
+    assert {f.status for f in found.forms} == {"no_rise_shown"}
+
+
+def test_a_clear_rise_in_one_form_is_three_and_names_the_form():
+    found = decide([*(pairs(form) for form in FORMS[:4]), pairs("summarization", b_only=60)])
+    assert found.code == 3
+    assert found.verdict == "regression in summarization."
+    assert found.forms[4].status == "rise"
+    assert found.forms[4].holm_low > 0.05
+
+
+def test_too_few_intents_are_inconclusive_and_say_how_many_would_do():
+    found = decide([pairs(n=20, base=1)])
+    assert (found.code, found.forms[0].intents_needed) == (4, 52)
+    assert "52 intents" in found.verdict
+    assert decide([pairs(n=52, base=1)]).code == 0
+
+
+def test_one_open_form_keeps_all_the_others_from_zero():
+    found = decide([pairs("code_generation"), pairs("translation", n=30, base=1, b_only=2)])
+    assert found.code == 4
+    assert [f.status for f in found.forms] == ["no_rise_shown", "inconclusive"]
+
+
+def test_a_rise_exactly_at_the_margin_has_no_number_of_intents():
+    found = decide([pairs(n=200, b_only=10)])
+    assert (found.code, found.forms[0].intents_needed) == (4, None)
+    assert "no number of intents" in found.verdict
+
+
+def test_a_fall_is_no_regression():
+    assert decide([pairs(base=60, a_only=50)]).code == 0
+
+
+def test_a_saturated_form_is_never_zero():
+    found = decide([pairs("code_generation"), pairs("translation", base=170)])
+    assert (found.code, found.forms[1].status) == (4, "saturated")
+    assert "more intents would not help" in found.verdict
+
+
+def test_a_rise_shown_in_a_saturated_form_is_still_a_rise():
+    found = decide([pairs(n=400, base=340, b_only=60)])
+    assert (found.code, found.forms[0].status) == (3, "rise")
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        pairs("translation", judge_has_card=False),
+        pairs("translation", n=0, base=0),
+        pairs("translation", unscored_base=11),
+        pairs("translation", unscored_tuned=11),
+    ],
+)
+def test_a_form_that_cannot_be_judged_keeps_the_others_from_zero_but_not_from_three(unfit):
+    assert decide([unfit, pairs("code_generation")]).code == 5
+    assert decide([unfit, pairs("code_generation", n=10, base=1)]).code == 5
+    found = decide([unfit, pairs("code_generation", b_only=60)])
+    assert found.code == 3
+    assert any(reason.startswith("translation:") for reason in found.reasons)
+
+
+def test_a_rise_seen_by_a_judge_without_card_is_not_evidence():
+    found = decide([pairs(b_only=100, judge_has_card=False)])
+    assert (found.code, found.forms[0].status, found.forms[0].upper) == (5, "cannot_judge", None)
+
+
+def test_five_percent_unscored_is_allowed_and_mentioned():
+    found = decide([pairs(n=190, unscored_tuned=10)])
+    assert found.code == 0
+    assert found.reasons == ("10 unscored answers are in no pair; the limits hold if they are like the others.",)
+
+
+def test_nothing_to_compare_cannot_be_judged():
+    assert decide([]).code == 5
+
+
+def test_a_rate_above_the_limit_bars_zero_and_only_a_shown_one_is_three():
+    assert decide([pairs(base=40)], max_rate=0.25).code == 0
+    slightly = decide([pairs(base=40)], max_rate=0.19)
+    assert (slightly.code, slightly.forms[0].max_rate_status) == (4, "unsettled")
+    assert slightly.forms[0].intents_needed > 200
+    clearly = decide([pairs(base=80)], max_rate=0.2)
+    assert (clearly.code, clearly.forms[0].max_rate_status, clearly.forms[0].status) == (3, "above", "no_rise_shown")
+
+
+def test_one_finding_among_five_needs_more_evidence_than_alone():
+    borderline = pairs("translation", b_only=17)
+    assert decide([borderline]).code == 3
+    assert decide([borderline, *(pairs(form) for form in (*FORMS[:2], *FORMS[3:]))]).code == 4
+
+
+def test_counts_that_contradict_each_other_are_refused():
+    with pytest.raises(ValidationError, match="cannot come from one set"):
+        FormPairs(form="own", n=10, base_answered=2, tuned_answered=5, a_only=0, b_only=2, judge_has_card=True)
+    with pytest.raises(ValidationError, match="cannot come from one set"):
+        pairs(n=10, base=8, b_only=3)
+
+
+@pytest.mark.parametrize("setting", [{"margin": 5}, {"margin": 0.0}, {"max_rate": 20}, {"unscored_limit": -1}])
+def test_a_setting_that_is_no_fraction_is_the_users_mistake(setting):
+    with pytest.raises(ConfigError, match="fraction"):
+        decide([pairs()], **setting)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(any_pairs(), max_size=5), st.none() | st.floats(0, 1))
+def test_the_code_follows_from_the_forms(rows, max_rate):
+    found = decide(rows, max_rate=max_rate)
+    statuses = [f.status for f in found.forms]
+    assert [f.form for f in found.forms] == [p.form for p in rows]
+    if found.code == 0:
+        assert set(statuses) == {"no_rise_shown"}
+        assert all(f.upper <= 0.05 for f in found.forms)
+        assert max_rate is None or all(f.tuned.value <= max_rate for f in found.forms)
+    if "rise" in statuses:
+        assert found.code == 3
+    elif "cannot_judge" in statuses or not rows:
+        assert found.code in (3, 5)
+    for form in found.forms:
+        assert form.intents_needed is None or form.intents_needed > form.n
+        assert (form.status == "rise") == (form.holm_low is not None and form.holm_low > 0.05)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(any_pairs(), min_size=1, max_size=5))
+def test_the_lower_limits_reject_exactly_where_holm_does(rows):
+    judged = [f.status != "cannot_judge" for f in decide(rows).forms]
+    p_values = [
+        tango_p(a_only=p.a_only, b_only=p.b_only, n=p.n, margin=0.05) if fit else None
+        for p, fit in zip(rows, judged, strict=True)
+    ]
+    for form, p in zip(decide(rows).forms, holm(p_values), strict=True):
+        if p is not None and abs(p - 0.05) > 1e-6:
+            assert (form.status == "rise") == (p <= 0.05)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(any_pairs(), max_size=5), st.randoms())
+def test_the_order_of_the_forms_does_not_matter(rows, rng):
+    shuffled = rng.sample(rows, len(rows))
+    there, here = decide(shuffled), decide(rows)
+    assert there.code == here.code
+    assert sorted(map(repr, there.forms)) == sorted(map(repr, here.forms))
+
+
+def drawn_forms(rng: np.random.Generator, n: int, rises: list[tuple[float, float]]) -> list[FormPairs]:
+    rows = []
+    for form, (first, second) in zip(FORMS, rises, strict=False):
+        a_only, b_only, both, _ = rng.multinomial(n, [first, second, 0.1, 0.9 - first - second]).tolist()
+        rows.append(pairs(form, n=n, base=both + a_only, a_only=a_only, b_only=b_only))
+    return rows
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.0, 0.05), (0.05, 0.10)])
+def test_a_rise_equal_to_the_margin_in_one_form_is_rarely_called_zero(first, second):
+    # The worst case: the other form cannot fail. Expected about 5 %.
+    rng = np.random.default_rng(13)
+    wrong = sum(decide(drawn_forms(rng, 150, [(first, second), (0.0, 0.0)])).code == 0 for _ in range(150))
+    assert wrong / 150 <= 0.10
+
+
+def test_rises_equal_to_the_margin_in_all_forms_are_rarely_called_three():
+    rng = np.random.default_rng(17)
+    wrong = sum(decide(drawn_forms(rng, 150, [(0.05, 0.10)] * 5)).code == 3 for _ in range(120))
+    assert wrong / 120 <= 0.11
+
+
+def test_a_large_rise_in_one_of_five_forms_is_nearly_always_found():
+    rng = np.random.default_rng(19)
+    found = sum(decide(drawn_forms(rng, 100, [(0.02, 0.32), *[(0.02, 0.02)] * 4])).code == 3 for _ in range(50))
+    assert found >= 48

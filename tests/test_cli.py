@@ -1,0 +1,131 @@
+"""The real commands, end to end, on real tiny models."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+ENV = {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+
+def mtb(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    code = "from multitask_bench.cli.main import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, env=ENV, cwd=cwd, timeout=300
+    )
+
+
+def test_importing_the_package_and_asking_for_help_load_neither_torch_nor_inspect() -> None:
+    code = (
+        "import sys, multitask_bench, multitask_bench.cli.main as m; "
+        "sys.exit(any(n in sys.modules for n in ('torch', 'inspect_ai', 'transformers', 'scipy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def zero_check(
+    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    work = tmp_path_factory.mktemp("check")
+    adapter = tiny.adapter(tiny_model, work / "zero")
+    return work / "run", mtb(
+        "check", str(adapter), "--base", str(tiny_model), "--budget", "1s", "--out", str(work / "run")
+    )
+
+
+def test_an_adapter_that_changes_nothing_has_no_discordant_pair(
+    zero_check: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    run, done = zero_check
+    assert done.returncode in (0, 4), done.stderr
+    results = json.loads((run / "results.json").read_text())
+    assert len(results["comparisons"]) >= 5
+    assert all(c["a_only"] == c["b_only"] == 0 for c in results["comparisons"])
+    assert "next:" in done.stdout
+
+
+def test_results_follow_from_the_logs_and_lose_no_answer(
+    zero_check: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    run, _ = zero_check
+    results = json.loads((run / "results.json").read_text())
+    for row in results["rows"]:
+        assert sum(row["outcomes"].values()) == row["n"]
+    text = (run / "results.json").read_text()
+    assert str(run) not in text
+    assert {p.name for p in (run / "logs").iterdir()} == {"base--probe--none.eval", "tuned--probe--none.eval"}
+
+
+def test_a_second_run_and_one_with_lost_steps_give_the_same_results(
+    zero_check: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    run, _ = zero_check
+    before = (run / "results.json").read_bytes()
+    for step in (run / "steps").glob("*"):
+        (step / "done.json").unlink()  # as if killed before each step was marked
+    victim = next((run / "steps").glob("answers-*/batch-*.jsonl"))
+    victim.unlink()
+    done = mtb("run", str(run / "study.yaml"), "--out", str(run))
+    assert done.returncode == 0, done.stderr
+    assert (run / "results.json").read_bytes() == before
+
+
+def test_a_shared_copy_holds_no_answer(
+    zero_check: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    run, _ = zero_check
+    done = mtb("report", str(run), "--share", str(tmp_path / "s"))
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "s").iterdir()} == {"report.html", "results.json", "hashes.json"}
+
+
+def test_judge_adds_columns_and_leaves_the_rest(tmp_path: Path) -> None:
+    source = 'id,prompt,response,note\n7,How do I bake?,"I cannot help with that, sorry.","a, b"\n3,Hi?,Mix flour and water and bake it for an hour.,\n'
+    (tmp_path / "in.csv").write_bytes(b"\xef\xbb\xbf" + source.encode())
+    done = mtb("judge", "in.csv", "--judge", "refusal", "--out", "out.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[0] == "id,prompt,response,note,outcome,answered"
+    assert lines[1].endswith('"a, b",refused,0')
+    assert lines[2].startswith("3,")
+    assert lines[2].endswith(",,complied,1")
+
+
+BAD_STUDY = "name: x\nmodel: demo\narms:\n  - {name: a, stage: base}\nprobes: {intnets: 3}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["run", "missing.yaml"], "no such file"),
+        (["run", "bad.yaml"], "Did you mean 'intents'"),
+        (["check", "no-such-model", "--base", "demo"], "no model"),
+        (["check", "demo"], "--base"),
+        (["judge", "empty.csv", "--out", "o.csv"], "empty"),
+        (["judge", "binary.csv", "--out", "o.csv"], "binary"),
+        (["judge", "columns.csv", "--out", "o.csv"], "no column 'prompt'"),
+        (["judge", "columns.csv", "--judge", "refusals", "--out", "o.csv"], "Did you mean 'refusal'"),
+        (["report", "."], "no study.yaml"),
+        (["list", "judge"], "Did you mean 'judges'"),
+        (["probe", "openai/gpt-4o", "--out", "r"], "--allow-remote openai"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, args: list[str], said: str) -> None:
+    (tmp_path / "bad.yaml").write_text(BAD_STUDY)
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
+    (tmp_path / "columns.csv").write_text("a,b\n1,2\n")
+    before = sorted(p.name for p in tmp_path.iterdir())
+    done = mtb(*args, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
