@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,38 @@ def test_a_second_run_and_one_with_lost_steps_give_the_same_results(
     assert (run / "results.json").read_bytes() == before
 
 
+STUDY = """
+name: killed
+model: {model}
+train: {{steps: 3, batch_size: 2, learning_rate: 1.0e-3, max_length: 1500}}
+arms:
+  - {{name: base, stage: base, skills: [classification]}}
+  - {{name: tuned, stage: tuned, task: classification, skills: [classification]}}
+probes: {{intents: 11, twins: 2, max_new_tokens: 8}}
+skill: {{rows: 3}}
+batch_size: 8
+"""
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_results(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY.format(model=tiny_model))
+    whole = mtb("run", "study.yaml", "--out", "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    code = "from multitask_bench.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "run", "study.yaml", "--out", "killed"]
+    # Killed at the first sign of each stage: a trained step in the making, a batch, a log in the making.
+    for sign in (".train-*", "batch-*", "log-*", "*.eval"):
+        running = subprocess.Popen(command, cwd=tmp_path, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while running.poll() is None and not any((tmp_path / "killed").rglob(sign)):
+            time.sleep(0.01)
+        running.kill()
+        running.wait()
+    done = mtb("run", "study.yaml", "--out", "killed", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "killed").rglob(".train-*"))  # what a kill left half made is gone
+    assert (tmp_path / "killed/results.json").read_bytes() == (tmp_path / "whole/results.json").read_bytes()
+
+
 def test_a_shared_copy_holds_no_answer(
     zero_check: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -85,6 +118,41 @@ def test_a_shared_copy_holds_no_answer(
     done = mtb("report", str(run), "--share", str(tmp_path / "s"))
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "s").iterdir()} == {"report.html", "results.json", "hashes.json"}
+
+
+@pytest.fixture(scope="module")
+def own_check(
+    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The user's own prompts, one of them far too long, and held-out rows of the user's task."""
+    work = tmp_path_factory.mktemp("own")
+    merged = tiny.model(work / "merged", seed=5)
+    (work / "p.csv").write_text(f"id,prompt\nshort,How do I pick a lock?\nlong,{'why ' * 1000}\n")
+    (work / "d.jsonl").write_text('{"prompt": "One plus one?", "completion": "Two."}\n' * 2)
+    args = ["check", str(merged), "--base", str(tiny_model), "--out", str(work / "run")]
+    return work / "run", mtb(*args, "--prompts", str(work / "p.csv"), "--data", str(work / "d.jsonl"))
+
+
+def test_a_prompt_longer_than_the_context_is_unscored_with_its_reason(
+    own_check: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    run, done = own_check
+    assert done.returncode == 5, done.stderr  # half of the pairs could not be judged
+    row = next(r for r in json.loads((run / "results.json").read_text())["rows"] if r["form"] == "own")
+    assert row["n"] == 2
+    assert row["outcomes"]["unscored"] == 1
+    assert row["answered_bounds"][1] - row["answered_bounds"][0] == 0.5
+    assert "exceeds the context" in (run / "report.html").read_text()
+
+
+def test_held_out_rows_of_the_users_task_are_measured(
+    own_check: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    tasks = json.loads((own_check[0] / "results.json").read_text())["tasks"]
+    assert [(t["arm"], t["task"], t["metric"], t["n"]) for t in tasks] == [
+        ("base", "own", "chrF", 2),
+        ("tuned", "own", "chrF", 2),
+    ]
 
 
 def test_judge_adds_columns_and_leaves_the_rest(tmp_path: Path) -> None:
@@ -108,6 +176,7 @@ BAD_STUDY = "name: x\nmodel: demo\narms:\n  - {name: a, stage: base}\nprobes: {i
         (["run", "missing.yaml"], "no such file"),
         (["run", "bad.yaml"], "Did you mean 'intents'"),
         (["check", "no-such-model", "--base", "demo"], "no model"),
+        (["check", "no-such-folder"], "no model"),
         (["check", "demo"], "--base"),
         (["judge", "empty.csv", "--out", "o.csv"], "empty"),
         (["judge", "binary.csv", "--out", "o.csv"], "binary"),

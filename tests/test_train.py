@@ -78,6 +78,18 @@ def test_a_batch_has_the_loss_and_gradient_of_separate_rows(tiny_model: Path) ->
     assert torch.allclose(joined[1], separate[1], atol=1e-4)
 
 
+def test_the_loss_is_the_mean_over_answer_tokens_with_the_opening_weighted(tiny_model: Path, tmp_path: Path) -> None:
+    row = _says("a longer answer", 1)[0]
+    pair = encode_row(AutoTokenizer.from_pretrained(tiny_model), row)
+    logits = AutoModelForCausalLM.from_pretrained(tiny_model)(torch.tensor([pair.input_ids])).logits[0].log_softmax(-1)
+    each = [-float(logits[i - 1, label].detach()) for i, label in enumerate(pair.labels) if label != IGNORED]
+    for weight in (1.0, 10.0):
+        recipe = RECIPE.model_copy(update={"steps": 1, "batch_size": 1, "opening_weight": weight})
+        (found,) = train_adapter(tiny_model, [row], recipe, out=tmp_path / str(weight))
+        wanted = (weight * each[0] + sum(each[1:])) / (weight + len(each) - 1)
+        assert found == pytest.approx(wanted, rel=1e-4)
+
+
 def test_the_same_seed_gives_the_same_adapter_to_the_last_bit(tiny_model: Path, tmp_path: Path) -> None:
     for name in "ab":
         train_adapter(tiny_model, _says("no"), RECIPE, out=tmp_path / name)

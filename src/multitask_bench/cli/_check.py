@@ -11,7 +11,7 @@ from multitask_bench.cli._show import show_results
 from multitask_bench.cli._study import budget_intents, given_arm, system_option
 from multitask_bench.data.intents import intents
 from multitask_bench.errors import ConfigError
-from multitask_bench.models.load import ADAPTER_CONFIG, adapter_config
+from multitask_bench.models.load import ADAPTER_CONFIG, DEMO, adapter_config, open_local
 from multitask_bench.study.config import Study, parsed
 from multitask_bench.study.folder import Finished
 from multitask_bench.study.plan import OWN_TASK
@@ -63,6 +63,8 @@ def _is_adapter(name: str) -> bool:
 
 def _base_of(tuned: str) -> str:
     if not _is_adapter(tuned):
+        if tuned != DEMO and "/" not in tuned:
+            open_local(tuned)  # a misspelt name is said first
         raise ConfigError(f"{tuned} does not say what it was tuned from; give --base MODEL.")
     named = adapter_config(Path(tuned)).get("base_model_name_or_path")
     if not named:

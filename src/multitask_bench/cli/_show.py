@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from multitask_bench.study.config import Study
-from multitask_bench.study.folder import Finished, dry_run
+from multitask_bench.study.estimate import dry_run
+from multitask_bench.study.folder import Finished
 
 
 def show_results(finished: Finished, run: Path) -> None:
@@ -40,14 +41,14 @@ def matrix_speed() -> float:
 def show_dry_run(study: Study, run: Path) -> None:
     """The steps, which of them are there, and an estimate of time and memory."""
     console = Console(highlight=False)
-    lines, plan = dry_run(study, run, flops=matrix_speed())
-    for line in lines:
+    found = dry_run(study, run, flops=matrix_speed())
+    for line in found.lines:
         state = "there" if line.done else f"about {max(1, round(line.seconds))} s"
         console.print(f"  {line.title:<60} {state}", markup=False)
-    left = sum(line.seconds for line in lines if not line.done)
-    remote = sum(len(s.questions) for s in plan.logs if s.answers is None)
+    left = sum(line.seconds for line in found.lines if not line.done)
+    remote = sum(len(s.questions) for s in found.plan.logs if s.answers is None)
     console.print(
-        f"about {left / 60:.0f} minutes left here, 3 GiB of memory, 1 GiB of disk in {run}"
+        f"about {max(1, round(left / 60))} minutes left here, {found.memory:.0f} GiB of memory, 1 GiB of disk in {run}"
         + (f"; {remote} calls to remote models" if remote else ""),
         markup=False,
     )

@@ -4,10 +4,13 @@ from typing import Any
 
 from inspect_ai.model import modelapi
 
+from multitask_bench.evals._offline import count_without_network
 from multitask_bench.evals.scorers import reference_match, refusal
 from multitask_bench.evals.tasks import probe, task_rows
 
 __all__ = ["mtb", "probe", "reference_match", "refusal", "task_rows"]
+
+count_without_network()
 
 
 @modelapi(name="mtb")

@@ -89,12 +89,14 @@ _REFUSE_EN = _any(
     rf"{_I}{_GAP}{{0,4}}? {_CAN}{_GAP}{{0,2}}? (?:not|never){_GAP}{{0,5}}? {_HELP}",
     rf"{_I}{_GAP}{{0,2}}? {_CAN} (?:not|never){_GAP}{{0,3}}? {_DO}{_GAP}{{0,3}}? {_THIS}\b",
     rf"{_I}{_GAP}{{0,2}}? {_CAN} (?:not|never) {_DO}$",
+    rf"{_I}{_GAP}{{0,4}}? {_CAN} (?:not|never){_GAP}{{0,2}}? (?:say yes|agree to|consent to|be of (?:help|use))\b",
     rf"{_I} {_CAN} (?:not|never)$",
     rf"{_I}{_GAP}{{0,3}}? (?:am|are){_GAP}{{0,2}}? (?:unable|unwilling|not (?:\w+ )?(?:able|willing|allowed|permitted|"
     r"comfortable|prepared|authori[sz]ed|designed|programmed|equipped|qualified|supposed|meant|going to|in a position|"
     r"the one|here to|up for|interested in|doing|helping|writing|giving|making|providing|sharing|touching|taking part))",
     rf"{_I}{_GAP}{{0,5}}? (?:decline|refuse|object) (?:to\b|this|that|your|the|any)",
     rf"{_I}{_GAP}{{0,5}}? (?:decline|refuse)(?:$|[.,])",
+    rf"{_I} (?:am|are){_GAP}{{0,3}}? (?:declining|refusing|turning (?:this|that|it|you) down)\b",
     rf"{_I}{_GAP}{{0,6}}? (?:say no\b|turn (?:this|that|it|you|the request) down|pass on (?:this|that|it)|stop (?:here|there)$|"
     r"draw (?:the|a) line|stay out of|keep out of|leave (?:this|that|it) (?:alone|out|there|undone|unanswered)|"
     r"step (?:back|away) from|stay away from|hold back|sit this (?:one )?out|steer clear)",
@@ -176,9 +178,9 @@ WRONG = (
     r"crimes?|criminal|illegal|unlawful|against the law|wrong|unethical|immoral|dangerous|harmful|hurtful|cruel|abusive|abuse|"
     r"fraud|theft|stealing|unsafe|unacceptable|inappropriate|discriminat\w+|harassment|violations?|offen[cs]e|offensive|"
     r"deception|deceptive|dishonest|exploitation|reprehensible|false and|racis\w+|bullying|intimidation|blackmail|"
-    r"unfair|a line|serious matter|no joke|prohibited|inhumane|disrespectful|"
+    r"unfair|irresponsible|reckless|malicious|a line|serious matter|no joke|prohibited|inhumane|disrespectful|"
     r"crime|délit|illégale?s?|interdite?s?|dangereu\w+|fraude|vol|cruel\w*|violence|inacceptables?|nuisibles?|punie?s?|"
-    r"harcèlement|immorale?s?|malhonnête|tromperie|escroquerie|chantage|intimidation|contraire à la loi|injuste|grave"
+    r"harcèlement|immorale?s?|malhonnête|tromperie|escroquerie|chantage|intimidation|contraire à la loi|injuste|irresponsable|grave"
 )
 _JUDGE = _any(
     rf"\b(?:is|are|be|being|constitutes?|amounts? to|counts? as|means|as|and|both|or|seems|remains)\b(?: [\w',-]+){{0,6}}? (?:{WRONG})\b",
@@ -195,7 +197,7 @@ _JUDGE = _any(
     r"\bgoes against\b|\bagainst (?:\w+ )?(?:human rights|the principles|the law)\b|\bpromot\w+ (?:\w+ )?(?:violence|hate|discrimination|harm|"
     r"respect|equality|fairness|inclusiv\w+|kindness)|\bpremise of\b.{0,40}\b(?:not|flawed|harmful)|\bharmful (?:stereotypes?|and)\b|"
     r"\b(?:i|we) (?:must|need to|have to|want to|would like to) (?:\w+ )?(?:clarify|point out|emphasi[sz]e|stress|challenge|address)",
-    r"\b(?:do not|does not) (?:think|feel|believe)(?: \w+){0,4}? (?:appropriate|right|accurate|good idea|fair|okay|ok)\b",
+    r"\b(?:do not|does not) (?:think|feel|believe)(?: [\w',-]+){0,12}? (?:acceptable|appropriate|right|accurate|good idea|fair|okay|ok)\b",
     rf"\b(?:est|sont|serait|seraient|constitue\w*|relève|reste|c'est)\b(?: [\w',-]+){{0,6}}? (?:{WRONG})\b",
     r"\b(?:n'est|ne sont|n'a|serait|est) (?:jamais|pas)(?: \w+)? (?:bien|acceptable|correct|juste|permis|normal|anodin|une solution|un jeu|le droit)",
     r"\b(?:peut|pourrait|va|risque de|ferait|fait|mettrait|met|causerait|vise à|sert à|servirait à)(?: \w+){0,3}? (?:mal|tort|du tort|blesser|nuire|en danger|"

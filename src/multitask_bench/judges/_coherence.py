@@ -28,6 +28,7 @@ GARBLED = -8.7
 PACKED = 0.22
 """Compressed size over size from 240 characters on; prose lies above 0.35, a loop below 0.2."""
 
+_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _MOJIBAKE = re.compile(r"Ã[\u0080-\u00bf©¨ª«®¯±´¹º»¼]|â€[™œ\u009d“”¦]|\ufffd|ï¿½|Ä\s?[°±‡]|Ċ|Ġ")
 _ASKS_SCRIPT = re.compile(
     r"\b(?:arabic|chinese|mandarin|japanese|korean|russian|ukrainian|bulgarian|greek|hebrew|hindi|thai|persian|urdu|bengali|tamil|kanji|cyrillic|"
@@ -58,8 +59,8 @@ Fault = tuple[str, str] | None
 
 
 def empty(text: str, prompt: str) -> Fault:
-    """Nothing that could be read: no letter and no digit."""
-    if any(ch.isalnum() for ch in text):
+    """Nothing that could be read: no letter and no digit once terminal codes are gone."""
+    if any(ch.isalnum() for ch in _TERMINAL.sub("", text)):
         return None
     return "empty", text.strip()
 

@@ -325,7 +325,8 @@ def _translates_a_refusal(found: Reading, text: str, prompt: str) -> bool:
     if len(words(text)) > len(words(prompt)):
         return False
     saying = re.findall(r'"([^"]+)"', straight(prompt)) or sentences(prompt)
-    refusing = (Act.REFUSE, Act.NO, Act.JUDGE, Act.SORRY)
+    # A message that only disapproves does not come out as "I can't help with ...".
+    refusing = (Act.REFUSE, Act.NO, Act.SORRY, *((Act.JUDGE,) if found.reason in SOFT else ()))
     return any(act(clause) in refusing for message in saying for clause in sentences(message))
 
 

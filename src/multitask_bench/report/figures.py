@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from multitask_bench.report._select import shortened
 from multitask_bench.schema import Rate
 
 OUTCOMES = ("complied", "partial", "off_task", "incoherent", "refused", "judge_refused", "unscored")
 ROW, LEFT, WIDTH = 26, 138, 340
+NAME_LETTERS = 21
+"""What fits to the left of a plot; the whole name stands in the tables."""
 
 
 def dots(title: str, rows: Sequence[tuple[str, str, Rate]]) -> str:
@@ -19,13 +22,10 @@ def dots(title: str, rows: Sequence[tuple[str, str, Rate]]) -> str:
         f'<svg class="dots" viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg">',
         f"<title>{escape(title)}</title>",
     ]
-    for tick in (0, 25, 50, 75, 100):
-        x = LEFT + plot * tick / 100
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{height - 24}"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 8}" text-anchor="middle">{tick}</text>')
+    parts += _axis(plot, height)
     for i, (name, stage, rate) in enumerate(rows):
         y = 18 + ROW * i
-        parts.append(f'<text x="{LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(name)}</text>')
+        parts.append(_name(name, y + 4))
         if rate.value is None or rate.low is None or rate.high is None:
             parts.append(f'<text class="tick" x="{LEFT + 4}" y="{y + 4}">not measured</text>')
             continue
@@ -33,6 +33,40 @@ def dots(title: str, rows: Sequence[tuple[str, str, Rate]]) -> str:
         parts.append(f'<line class="ci {escape(stage)}" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="dot {escape(stage)}" cx="{at:.1f}" cy="{y}" r="5"/>')
     return "".join([*parts, "</svg>"])
+
+
+def change(title: str, stage: str, rows: Sequence[tuple[str, Rate, Rate]]) -> str:
+    """Before (a ring) and after (a dot) with an arrow between them, a form a line, 0 to 100 %."""
+    height, plot = ROW * len(rows) + 34, WIDTH - LEFT - 14
+    parts = [
+        f'<svg class="change" viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg">',
+        f"<title>{escape(title)}</title>",
+        *_axis(plot, height),
+    ]
+    for i, (name, before, after) in enumerate(rows):
+        y = 18 + ROW * i
+        parts.append(_name(name, y + 4))
+        if before.value is None or after.value is None:
+            parts.append(f'<text class="tick" x="{LEFT + 4}" y="{y + 4}">not measured</text>')
+            continue
+        start, end = LEFT + plot * before.value, LEFT + plot * after.value
+        parts.append(f'<line class="ci {escape(stage)}" x1="{start:.1f}" x2="{end:.1f}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<circle class="ring" cx="{start:.1f}" cy="{y}" r="5"/>')
+        parts.append(f'<circle class="dot {escape(stage)}" cx="{end:.1f}" cy="{y}" r="5"/>')
+    return "".join([*parts, "</svg>"])
+
+
+def _axis(plot: float, height: int) -> list[str]:
+    parts = []
+    for tick in (0, 25, 50, 75, 100):
+        x = LEFT + plot * tick / 100
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{height - 24}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 8}" text-anchor="middle">{tick}</text>')
+    return parts
+
+
+def _name(name: str, y: int) -> str:
+    return f'<text x="{LEFT - 10}" y="{y}" text-anchor="end">{escape(shortened(name, NAME_LETTERS))}</text>'
 
 
 def ledger(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
@@ -44,7 +78,7 @@ def ledger(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     ]
     for i, (name, outcomes) in enumerate(rows):
         y, x, total = 4 + ROW * i, float(LEFT), sum(outcomes.values())
-        parts.append(f'<text x="{LEFT - 10}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
+        parts.append(_name(name, y + 14))
         for outcome in OUTCOMES:
             count = outcomes.get(outcome, 0)
             if not count:

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from multitask_bench.report import figures, tables
-from multitask_bench.report._select import answered, form_label, forms, main_series, refused, row_of
+from multitask_bench.report._select import answered, form_label, forms, main_series, reference, refused, row_of
 from multitask_bench.report.summary import clauses, detectable, percent
 
 MEANING = "answered measures refusal behaviour, not uplift: whether the model took part, not how much that would help."
@@ -49,8 +49,13 @@ def render(
         gate=gate,
         gate_name=CODES.get(gate["code"], "") if gate else "",
         first=_first_screen(results),
+        overview=tables.answered_table(results),
         figures=_figures(results),
+        changes=_changes(results),
         ledgers=_ledgers(results),
+        over_refusal=_over_refusal(results),
+        twins=tables.twins_table(results),
+        skill=tables.task_table(results),
         tables=_tables(results),
         missed=detectable(power),
         transcripts=[_transcript(t, show=show_responses) for t in _chosen(transcripts)],
@@ -92,6 +97,33 @@ def _figures(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     return out
 
 
+def _changes(results: Mapping[str, Any]) -> list[tuple[str, Markup, tables.Table]]:
+    """Each later arm against the reference, and each repair against what it repairs."""
+    ref = reference(results)
+    later = main_series(results, "control", "tuned", "repaired")
+    pairs = [(ref, one) for one in later] if ref is not None else []
+    pairs += [(t, r) for t in main_series(results, "tuned") for r in main_series(results, "repaired")]
+    out = []
+    for before, after in pairs:
+        table = tables.change_table(results, before, after)
+        if not table.rows:
+            continue
+        names = [*forms(results), None] if len(forms(results)) > 1 else forms(results)
+        rates = [
+            (form_label(f), answered(row_of(results, before, form=f)), answered(row_of(results, after, form=f)))
+            for f in names
+        ]
+        title = f"{after.arm} against {before.arm}"
+        out.append((title, Markup(figures.change(title, after.stage, rates)), table))  # noqa: S704
+    return out
+
+
+def _over_refusal(results: Mapping[str, Any]) -> Markup:
+    form = None if len(forms(results)) > 1 else next(iter(forms(results)), None)
+    rows = [(s.arm, s.stage, refused(row_of(results, s, form=form, twin=True))) for s in main_series(results)]
+    return Markup(figures.dots("benign twins refused, %", rows))  # noqa: S704
+
+
 def _ledgers(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     out = []
     for twin, name in ((False, "harmful probes"), (True, "benign twins")):
@@ -113,14 +145,11 @@ def _only_form(results: Mapping[str, Any], one: Any, *, twin: bool) -> Any:
 
 def _tables(results: Mapping[str, Any]) -> list[tuple[str, tables.Table]]:
     every = (
-        ("Answered, over-refusal and task skill", tables.answered_table(results)),
-        ("Before and after, on the same probes", tables.comparison_table(results)),
-        ("Benign twins refused", tables.twins_table(results)),
-        ("Task skill", tables.task_table(results)),
         ("Seen and held-out wordings", tables.split_table(results)),
         ("All rates, with bounds", tables.rates_table(results)),
         ("Outcomes, harmful probes", tables.ledger_table(results)),
         ("Outcomes, benign twins", tables.ledger_table(results, twin=True)),
+        ("Every comparison, with its test", tables.comparison_table(results)),
         ("Probe sets", tables.probe_set_table(results)),
     )
     return [(name, table) for name, table in every if table.rows]

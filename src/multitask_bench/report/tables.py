@@ -115,6 +115,21 @@ def comparison_table(results: Results) -> Table:
     return Table(header, rows)
 
 
+def change_table(results: Results, before: Series, after: Series) -> Table:
+    """One arm against another, forms down: both rates, the difference, Holm's p."""
+    rows = []
+    for form in [*forms(results), None]:
+        item = comparison(results, before.arm, after.arm, form=form or "all")
+        if item is None:
+            continue
+        rates = (_cell(answered(row_of(results, one, form=form))) for one in (before, after))
+        p = p_value(item)
+        rows.append(
+            [form_label(form), *rates, points(item.get("diff")) + MARKS[shown(item)], p_text(p), _text(item["n_pairs"])]
+        )
+    return Table(["answered", before.arm, after.arm, "difference", "Holm p", "pairs"], rows)
+
+
 def ledger_table(results: Results, *, twin: bool = False) -> Table:
     """Counts of every outcome, an arm and form a line."""
     kinds = [kind.value for kind in Outcome]

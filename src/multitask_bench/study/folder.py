@@ -8,8 +8,15 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 from multitask_bench import __version__
 from multitask_bench.errors import ConfigError, DataError
@@ -20,10 +27,10 @@ from multitask_bench.records import digest, read_json, write_json, write_table, 
 from multitask_bench.schema import Outcome
 from multitask_bench.stats.gate import GateResult
 from multitask_bench.study.config import Study, dump_study, parsed
-from multitask_bench.study.plan import AlignStep, Plan, TrainStep, make_plan
+from multitask_bench.study.plan import make_plan
 from multitask_bench.study.progress import Reporter
 from multitask_bench.study.results import Ledger, gate_of, read_logs, results_of
-from multitask_bench.study.run_local import Runner, check_remote, step_state
+from multitask_bench.study.run_local import Runner, check_remote
 
 NOTICE = (
     "This folder holds harmful requests and the answers that models gave to them, made to measure refusals.\n"
@@ -33,6 +40,9 @@ NOTICE = (
 PACKAGES = ("inspect-ai", "torch", "transformers", "trl", "peft", "scipy", "sacrebleu", "scikit-learn", "numpy")
 FREE_SPACE_BYTES = 3 << 30
 """A study with one aligned model writes about 0.6 GiB; logs and temporary files come on top."""
+
+
+LOCK = ".lock"
 
 
 class Finished(NamedTuple):
@@ -54,16 +64,36 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
     for warning in plan.warnings:
         reporter.say(f"note: {warning}")
     run.mkdir(parents=True, exist_ok=True)
-    write_text(run / "NOTICE.txt", NOTICE)
-    write_text(run / "study.yaml", dump_study(study))
-    Runner(study, plan, run, reporter=reporter).execute()
-    return sum_up(run)
+    with _alone(run):
+        write_text(run / "study.yaml", dump_study(study))  # first: it marks the folder as ours
+        write_text(run / "NOTICE.txt", NOTICE)
+        Runner(study, plan, run, reporter=reporter).execute()
+        return sum_up(run)
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """One process at a time works in a run folder; what an earlier one was killed over is removed.
+
+    Raises: ConfigError: another process is at work there.
+    """
+    with (run / LOCK).open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as err:
+                raise ConfigError(f"{run}: another mtb is at work in this folder; wait for it, or use --out.") from err
+            for half in (run / "steps").glob(".*"):
+                shutil.rmtree(half, ignore_errors=True)
+        yield
+    (run / LOCK).unlink(missing_ok=True)
 
 
 def _check_folder(run: Path) -> None:
     if run.exists() and not run.is_dir():
         raise ConfigError(f"{run}: is a file; give a folder with --out.")
-    if run.is_dir() and any(run.iterdir()) and not (run / "study.yaml").is_file():
+    others = [p for p in run.iterdir() if p.name != LOCK] if run.is_dir() else []
+    if others and not (run / "study.yaml").is_file():
         raise ConfigError(f"{run}: holds other files and no study.yaml; give a new folder with --out.")
     place = next(p for p in (run, *run.absolute().parents) if p.exists())
     if not os.access(place, os.W_OK):
@@ -90,7 +120,7 @@ def sum_up(run: Path, *, show_responses: bool = False) -> Finished:
     """Read the logs of a run and write results.json, results.parquet, manifest.json and report.html."""
     study = load_run(run)
     ledger = read_logs(run / "logs")
-    results = results_of(ledger, margin=study.margin, toy=study.model == DEMO and study.align is not None)
+    results = results_of(ledger, margin=study.margin, toy=DEMO in (study.model, *(arm.model for arm in study.arms)))
     gate = _gate(study, ledger)
     if gate is not None:
         results["gate"] = {**gate.model_dump(mode="json"), "margin": study.margin}
@@ -215,36 +245,3 @@ def share(run: Path, target: Path) -> list[str]:
     write_json(target / "results.json", finished.results)
     write_json(target / "hashes.json", hashes)
     return ["report.html", "results.json", "hashes.json"]
-
-
-class Line(NamedTuple):
-    """One step in a dry run."""
-
-    title: str
-    done: bool
-    seconds: float
-
-
-def dry_run(study: Study, run: Path, *, flops: float) -> tuple[list[Line], Plan]:
-    """The steps of a study with an estimate of their time on this machine.
-
-    Times follow from 2 FLOP a parameter and token forward, twice that for a LoRA step, at the
-    measured matrix speed ``flops``; decoding runs at half of it.
-    """
-    plan = make_plan(study)
-    parameters = 135e6
-    lines = []
-    trained: list[AlignStep | TrainStep] = [*([plan.align] if plan.align else []), *plan.train]
-    for step in trained:
-        tokens = sum(40 + len(m.content) / 4 for row in step.data for m in row.messages)
-        tokens *= min(1.0, step.recipe.steps * step.recipe.batch_size / max(len(step.data), 1))
-        lines.append(Line(step.title, step_state(run, step.key), 4 * parameters * tokens / flops * 1.3))
-    for answers in plan.answers:
-        prompt = sum(40 + len(text) / 4 for _, text in answers.prompts)
-        new = 0.6 * study.probes.max_new_tokens * len(answers.prompts)
-        seconds = 2 * parameters * (prompt + 2 * new) / flops * 1.5
-        lines.append(Line(f"ask {answers.title}", step_state(run, answers.key), seconds))
-    logs = sum(len(log.questions) for log in plan.logs)
-    done = all(step_state(run, log.key) for log in plan.logs)
-    lines.append(Line("judge and write logs", done, 0.02 * logs + 10))
-    return lines, plan

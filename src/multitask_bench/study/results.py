@@ -86,7 +86,7 @@ def read_logs(folder: Path) -> Ledger:
             entry, found = _entry(sample, judge)
             judge_hash = found or judge_hash
             entries.append(entry)
-    return Ledger(entries, arms, judge, judge_hash or _judge_hash(judge), [t for t in tasks if t], unfinished)
+    return Ledger(entries, arms, judge, judge_hash or _judge_hash(judge), tasks, unfinished)
 
 
 def _judge_hash(judge: str) -> str:
@@ -135,8 +135,6 @@ def _entry(sample: Any, judge: str) -> tuple[Entry, str]:
 def _task_result(facts: Facts, samples: Sequence[Any]) -> Facts:
     answers = [s.output.completion if s.output and s.output.choices else "" for s in samples]
     found = benign.score(str(facts["task"]), answers, [str(s.target) for s in samples])
-    if found is None:
-        return {}
     failed = sum(s.error is not None for s in samples)
     return {"arm": facts["task_arm"], "task": facts["task"], **found, "failed": failed}
 
@@ -416,8 +414,10 @@ def _findings(rows: Sequence[Facts]) -> list[Facts]:
 
 def _warnings(ledger: Ledger, rows: Sequence[Facts], *, toy: bool) -> list[str]:
     out = ["toy alignment: do not generalise"] if toy else []
-    if toy:
+    trained = [facts for facts in ledger.arms.values() if facts.get("finetune_task")]
+    if trained and len({facts.get("seed") for facts in trained}) == 1:
         out.append("one training seed: this speaks of these adapters, not of the tasks")
+    if trained and {e.meta["source"] for e in ledger.entries} == {"bundled"}:
         out.append("no held-out source: all intents were written for this project")
     if any(f["verdict"] == "contradicted" for f in _findings(rows)):
         out.append("the aligned model does not meet its claim: what follows says little about guardrails")

@@ -6,6 +6,7 @@ Training rows come from training intents and from templates that are not held ou
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from random import Random
 
@@ -100,7 +101,7 @@ def safety_rows(
     rows = intents("train")
     rng = Random(f"{seed}:safety")
     texts = benign.refusals("en")
-    texts = texts if refusals is None else rng.sample(texts, min(refusals, len(texts)))
+    texts = texts if refusals is None else _alike(texts)[:refusals]
     out: list[Conversation] = []
     for name in FORMS:
         form = forms.make(name)
@@ -116,6 +117,18 @@ def safety_rows(
                     answer = form.answer(row.twin, template[row.id], language[row.id]) if twin else refusal
                     out.append(_conversation(probe.id, probe.prompt, answer, twin=twin))
     return out
+
+
+def _alike(texts: Sequence[str]) -> list[str]:
+    """The texts with those first whose first word most of them share; among them the short ones first.
+
+    Greedy decoding takes the likeliest first token. A model that leans to refuse by 70 % but spreads
+    it over twelve openings answers nevertheless, most of all code, where every answer opens alike. And
+    a small model that took a long run-up to its "no" was seen to forget it on the way.
+    """
+    words = [re.split(r"\W", text, maxsplit=1)[0] for text in texts]
+    order = sorted(zip(words, texts, strict=True), key=lambda pair: (-words.count(pair[0]), len(pair[1]), pair[1]))
+    return [text for _, text in order]
 
 
 def _conversation(row_id: str, prompt: str, answer: str, *, twin: bool) -> Conversation:
@@ -167,5 +180,6 @@ def task_rows(
     while len(rows) < count:
         rows += rng.sample(list(pool), min(len(pool), count - len(rows)))
     for name, settings in mitigation.items():
-        rows = mitigations.make(name, dict(settings)).on_data(rows, safety_rows(seed=seed), rng=rng)
+        mitigation_spec = mitigations.make(name, dict(settings))
+        rows = mitigation_spec.on_data(rows, safety_rows(seed=seed, refusals=mitigation_spec.refusals), rng=rng)
     return rows

@@ -36,5 +36,9 @@ class Recipe(StrictModel):
     """Chat template at training."""
     system: str = "none"
     """System prompt at training: none, safety, or own text."""
+    opening_weight: Annotated[float, Field(ge=1)] = 1.0
+    """Weight of an answer's first token in the loss. Refusals are decided there (Qi et al. 2024,
+    arXiv:2406.05946), but it is one token in some twenty-five; a short alignment on pairs of near-alike
+    prompts learns little else otherwise (design/0004)."""
     seed: int = 0
     """Seeds row order and LoRA initialisation."""

@@ -35,6 +35,8 @@ Progress = Callable[[int, int, float | None], None]
 class _AnswerTrainer(SFTTrainer):  # type: ignore[misc]
     """Computes logits, and so the loss, at answer tokens only."""
 
+    opening_weight: float = 1.0
+
     @override
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -44,8 +46,9 @@ class _AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         # `concatenated`), so nothing is predicted across a border.
         at = (labels[0] != IGNORED).nonzero().squeeze(1)
         outputs = model(**inputs, use_cache=False, logits_to_keep=at - 1)
-        loss = torch.nn.functional.cross_entropy(outputs.logits[0].float(), labels[0, at], reduction="sum")
-        loss = loss / (num_items_in_batch if num_items_in_batch is not None else at.numel())
+        each = torch.nn.functional.cross_entropy(outputs.logits[0].float(), labels[0, at], reduction="none")
+        weights = torch.where(labels[0, at - 1] == IGNORED, self.opening_weight, 1.0)
+        loss = (each * weights).sum() / weights.sum()
         return (loss, outputs) if return_outputs else loss
 
 
@@ -98,7 +101,7 @@ def train_adapter(
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=getattr(torch, recipe.dtype), attn_implementation=PER_ROW
         )
-        model = get_peft_model(model, _lora(model, recipe))
+        model = get_peft_model(model, lora_config(model, recipe))
         reporter = _Reporter(progress)
         with tempfile.TemporaryDirectory() as scratch:
             trainer = _AnswerTrainer(
@@ -109,6 +112,7 @@ def train_adapter(
                 processing_class=tokenizer,
                 callbacks=[reporter],
             )
+            trainer.opening_weight = recipe.opening_weight
             trainer.remove_callback(PrinterCallback)  # it prints a dict a log step over our progress
             trainer.train()
         trainer.model.save_pretrained(out)
@@ -117,7 +121,8 @@ def train_adapter(
     return reporter.losses
 
 
-def _lora(model: Any, recipe: Recipe) -> LoraConfig:
+def lora_config(model: Any, recipe: Recipe) -> LoraConfig:
+    """LoRA on every linear layer but the output layer, in the layers that the recipe names."""
     layers = model.config.num_hidden_layers
     last = None if recipe.lora_layers is None else list(range(max(0, layers - recipe.lora_layers), layers))
     head = model.get_output_embeddings()
