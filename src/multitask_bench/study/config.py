@@ -107,7 +107,7 @@ class Study(StrictModel):
     """Rise of ``answered`` that counts as a regression (a fraction)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Weights while probing; float32 is the reference."""
-    batch_size: Annotated[int, Field(gt=0)] = 48
+    batch_size: Annotated[int, Field(gt=0)] = 96
     """Prompts a batch while probing."""
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from multitask_bench.records import digest, read_jsonl, write_jsonl
 from multitask_bench.schema import StrictModel
 
-BATCH_SIZE = 48
+BATCH_SIZE = 96
 
 
 class Question(NamedTuple):
