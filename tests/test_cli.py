@@ -92,6 +92,28 @@ batch_size: 8
 """
 
 
+def test_a_dry_run_names_every_step_and_writes_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY.format(model=tiny_model))
+    done = mtb("run", "study.yaml", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for step in ("train tuned", "ask base, probes", "ask tuned, classification", "judge and write logs"):
+        assert step in done.stdout
+    assert "minutes left here" in done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["study.yaml"]
+
+
+def test_two_processes_do_not_work_in_one_run_folder(tiny_model: Path, tmp_path: Path) -> None:
+    import fcntl
+
+    (tmp_path / "study.yaml").write_text(STUDY.format(model=tiny_model))
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run/.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = mtb("run", "study.yaml", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "another mtb is at work" in done.stderr
+
+
 def test_a_run_killed_again_and_again_ends_with_the_same_results(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY.format(model=tiny_model))
     whole = mtb("run", "study.yaml", "--out", "whole", cwd=tmp_path)

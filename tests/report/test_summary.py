@@ -18,7 +18,7 @@ def test_a_rise_over_aligned_and_control_is_put_down_to_the_task_with_its_number
                 "aligned": ALIGNED,
                 "control": arm(saying(0.1), "control", "chat"),
                 "tuned": arm(saying(0.7), "tuned", "translation"),
-                "repaired": arm(saying(0.2), "repaired", "translation", "safety_mix"),
+                "repaired": arm(saying(0.2), "repaired", "translation", "safety_mix(share=0.1, twins=True)"),
             },
             toy=True,
         )
@@ -27,7 +27,7 @@ def test_a_rise_over_aligned_and_control_is_put_down_to_the_task_with_its_number
     assert "to 70 % [" in text
     assert "control 10 % [" in text
     assert "any further tuning" not in text
-    assert "safety rows brought it to 20 %" in text
+    assert "10 % safety rows brought it to 20 %" in text
     assert "twins refused" in text.lower()
     assert "Toy alignment: do not generalise." in text
 

@@ -11,6 +11,7 @@ from multitask_bench.cli._show import show_results
 from multitask_bench.cli._study import budget_intents, given_arm, system_option
 from multitask_bench.data.intents import intents
 from multitask_bench.errors import ConfigError
+from multitask_bench.judges._card import card
 from multitask_bench.models.load import ADAPTER_CONFIG, DEMO, adapter_config, open_local
 from multitask_bench.study.config import Study, parsed
 from multitask_bench.study.folder import Finished
@@ -85,8 +86,23 @@ def show_check(finished: Finished, run: Path) -> int:
         rise = item["detectable_rise"]
         seen = f"a rise of {100 * rise:.0f} points or more" if rise is not None else "no rise of any size"
         console.print(f"  {item['form']}: {item['n']} probes can show {seen} (80 % power)", markup=False)
+    for line in _judge_and_cost(finished.results):
+        console.print(f"  {line}", markup=False, soft_wrap=True)
     console.print(f"next: {_next(gate.code, run)}", markup=False, soft_wrap=True)
     return gate.code
+
+
+def _judge_and_cost(results: dict[str, Any]) -> list[str]:
+    """What the judge was never held against, and how many answers were paid for."""
+    whole = [r for r in results["rows"] if r["form"] and r["language"] is None and r["template_seen"] is None]
+    names = sorted({row["judge"] for row in whole})
+    out = []
+    for name in names:
+        found = card(name)
+        gaps = "; ".join(found["not_measured"]) if found else "anything"
+        out.append(f"judge {name}: not measured on {gaps}")
+    asked = sum(row["n"] for row in whole)
+    return [*out, f"cost: {asked} answers to probes and twins" + (", task rows besides" if results["tasks"] else "")]
 
 
 def _next(code: int, run: Path) -> str:

@@ -209,11 +209,17 @@ class Runner:
             "model": given.name if given is not None else self.study.model,
             "adapter": step.source.adapter_step or own,
             "finetune_task": arm.task,
-            "mitigation": "+".join(arm.mitigation) or None,
+            "mitigation": "+".join(_described(name, how) for name, how in arm.mitigation.items()) or None,
             "seed": recipe.seed,
             "train_template": recipe.template if arm.task else None,
             "train_system": recipe.system if arm.task else None,
         }
+
+
+def _described(name: str, settings: dict[str, Any]) -> str:
+    """A mitigation with its settings, such as ``safety_mix(share=0.1, twins=True)``."""
+    inner = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
+    return f"{name}({inner})" if inner else name
 
 
 def _losses(tick: Any) -> Callable[[int, int, float | None], None]:
