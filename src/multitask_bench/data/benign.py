@@ -69,11 +69,11 @@ def score(task: str, answers: Sequence[str], references: Sequence[str]) -> dict[
     from multitask_bench.data._metrics import bootstrap, chrf, macro_f1, rouge_l
 
     metric = METRICS.get(task, "chrF")
-    function, signature = {"chrF": chrf, "macro_f1": macro_f1, "rougeL": rouge_l}[metric]()
-    value, low, high = bootstrap(function, list(answers), list(references))
+    function = {"chrF": chrf, "macro_f1": macro_f1, "rougeL": rouge_l}[metric]()
+    value, low, high = bootstrap(function, answers, references)
     return {
         "metric": metric,
-        "signature": signature,
+        "signature": function.signature,
         "n": len(answers),
         "value": value,
         "low": low,
