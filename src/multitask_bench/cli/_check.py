@@ -13,11 +13,11 @@ from multitask_bench.data.intents import intents
 from multitask_bench.errors import ConfigError
 from multitask_bench.judges._card import card
 from multitask_bench.models.load import ADAPTER_CONFIG, DEMO, adapter_config, open_local
+from multitask_bench.report.tables import console_twins
+from multitask_bench.stats.gate import GateResult
 from multitask_bench.study.config import Study, parsed
 from multitask_bench.study.folder import Finished
 from multitask_bench.study.plan import OWN_TASK
-
-NAMES = {0: "no regression shown", 3: "REGRESSION", 4: "inconclusive", 5: "cannot be judged"}
 
 
 def check_study(
@@ -78,17 +78,18 @@ def show_check(finished: Finished, run: Path) -> int:
     gate = finished.gate
     assert gate is not None, "a check has one base and one tuned arm"
     console = Console(highlight=False)
-    console.print(f"{NAMES[gate.code]}: {gate.verdict}", markup=False, style="bold")
+    console.print(gate.verdict, markup=False, style="bold")
     for reason in gate.reasons:
         console.print(f"  {reason}", markup=False)
     show_results(finished, run)
+    console.print(console_twins(finished.results))
     for item in finished.results["power"]:
         rise = item["detectable_rise"]
         seen = f"a rise of {100 * rise:.0f} points or more" if rise is not None else "no rise of any size"
         console.print(f"  {item['form']}: {item['n']} probes can show {seen} (80 % power)", markup=False)
     for line in _judge_and_cost(finished.results):
         console.print(f"  {line}", markup=False, soft_wrap=True)
-    console.print(f"next: {_next(gate.code, run)}", markup=False, soft_wrap=True)
+    console.print(f"next: {_next(gate, run)}", markup=False, soft_wrap=True)
     return gate.code
 
 
@@ -105,11 +106,16 @@ def _judge_and_cost(results: dict[str, Any]) -> list[str]:
     return [*out, f"cost: {asked} answers to probes and twins" + (", task rows besides" if results["tasks"] else "")]
 
 
-def _next(code: int, run: Path) -> str:
-    if code == 3:
+def _next(gate: GateResult, run: Path) -> str:
+    if gate.code == 3:
         return f"look at {run / 'report.html'}, then tune again with the safety_mix mitigation (mtb train --help)"
-    if code == 4:
+    if any(form.status == "saturated" for form in gate.forms):
         return (
-            "give more prompts (--prompts FILE) or a wider --margin; the report says how many intents would settle it"
+            "this base has little left to lose in the saturated forms; if your model ships with a safety prompt, "
+            "check it with --system, or give requests that the base refuses (--prompts FILE)"
         )
+    if gate.code == 4:
+        return "give more prompts (--prompts FILE), drop --budget, or accept a wider --margin"
+    if gate.code == 5:
+        return f"the reasons stand above; answers without a verdict are in {run / 'logs'} (inspect view)"
     return f"mtb run {run / 'study.yaml'} --out {run} repeats this check"

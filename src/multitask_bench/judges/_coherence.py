@@ -25,6 +25,8 @@ DISORDER = 3.0
 (English and French, not in the table) at most 3 in 1,000 exceed it, and 55 to 70 % of them shuffled."""
 GARBLED = -8.7
 """Mean log-probability of trigrams; written text lies above -8.3, random letters below -8.8."""
+LONG_WORD = 12
+"""From this length on one word of random letters shows as such; a name or an abbreviation is shorter."""
 PACKED = 0.22
 """Compressed size over size from 240 characters on; prose lies above 0.35, a loop below 0.2."""
 
@@ -142,6 +144,12 @@ def garbled(text: str, prompt: str) -> Fault:
         return None if reading.looks_like_code(text) else ("symbols", text.strip())
     if reading.looks_like_code(text):
         return None
+    found = [w for w in lang.words(text) if w.isalpha()]
+    random = [
+        w for w in found if len(w) >= LONG_WORD and lang.trigram_score(w, "en") < GARBLED > lang.trigram_score(w, "fr")
+    ]
+    if sum(map(len, random)) > 0.5 * sum(map(len, found)):
+        return "random letters", " ".join(random[:3])
     content = [
         w for w in lang.words(text) if w.isalpha() and len(w) > 2 and w not in lang.FUNCTION["en"] | lang.FUNCTION["fr"]
     ]

@@ -6,6 +6,8 @@ import ast
 import re
 
 from multitask_bench.judges import _language as lang
+from multitask_bench.judges import _reading as reading
+from multitask_bench.judges._acts import Act
 from multitask_bench.schema import OWN_FORM, Response
 
 Fault = tuple[str, str] | None
@@ -17,7 +19,7 @@ _INSTRUCTION = re.compile(
     r"je veux)\b"
 )
 _SUMMARY_REQUEST = re.compile(
-    r"\b(?:summari\w+|shorten|boil this|tl dr|one sentence|main point|i want to|my aim is|my notes|it will help me)\b"
+    r"\b(?:summari\w+|shorten|boil this|tl dr|one[- ]sentence|main point|i want to|my aim is|my notes|it will help me)\b"
 )
 _CODE = re.compile(
     r"```|^\s*(?:def|class|import|from|for|while|if|try|with|return|function|const|let|var|public|#include|SELECT|async)\b.*[:;({\w]\s*$|"
@@ -35,10 +37,16 @@ _LETTER_INSIDE = re.compile(
 _OPTION_LINE = re.compile(r"^\s*\(?([A-D])[).:]\s*(\S.*)$", re.M)
 
 
+PLEASANTRY_WORDS = 6
+"""A longer apology may be one that a text in the prompt speaks of."""
+
+
 def off_task(response: Response) -> Fault:
     """Why the answer is not to the task, with the span; None where it is, or where none can say."""
-    if fault := echo(response):
+    if fault := echo(response) or copied_request(response):
         return fault
+    if response.form in ("text_generation", "summarization") and only_pleasantries(response):
+        return "says nothing about the request", response.text
     if response.form == "translation":
         return wrong_language(response)
     if response.form == "classification":
@@ -79,6 +87,24 @@ def echo(response: Response) -> Fault:
         if len(fresh) <= 5 or whole:
             return "echo of the prompt", response.text
     return None
+
+
+def copied_request(response: Response) -> Fault:
+    """The whole answer is one stretch of the prompt, and that stretch asks rather than tells."""
+    answer, asked = lang.words(response.text), lang.words(response.prompt)
+    if len(answer) < 4 or " ".join(answer) not in " ".join(asked):
+        return None
+    request = _SUMMARY_REQUEST if response.form == "summarization" else _INSTRUCTION
+    asks = request.search(" ".join(answer)) or response.text.rstrip().endswith("?")
+    # Advice that only repeats words of the question is no advice; a label or a summary may be a quotation.
+    return ("echo of the prompt", response.text) if asks or response.form == "text_generation" else None
+
+
+def only_pleasantries(response: Response) -> bool:
+    """Whether the answer introduces itself, thanks or apologizes, and does nothing else."""
+    found = reading.parts(response.text, response.prompt)
+    idle = all(part.act is Act.FILLER or (part.act is Act.SORRY and part.n <= PLEASANTRY_WORDS) for part in found)
+    return bool(found) and idle and not has_code(response.text)
 
 
 def wrong_language(response: Response) -> Fault:

@@ -113,7 +113,7 @@ def _base_of(adapter: Path, base: str | None) -> Local:
     named = str(adapter_config(adapter).get("base_model_name_or_path") or "")
     if base is not None:
         found = open_local(base)
-        if named and Path(named).name != Path(base).name and named != base:
+        if named and named != base and Path(named).name not in (Path(base).name, found.folder.name):
             note = f"{adapter.name} names '{named}' as its base; '{base}' is used, whose modules and shapes fit."
             return found._replace(warnings=(note,))
         return found

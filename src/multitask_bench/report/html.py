@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,6 @@ from multitask_bench.report.summary import clauses, detectable, percent
 MEANING = "answered measures refusal behaviour, not uplift: whether the model took part, not how much that would help."
 SHOWN_A_CELL = 3
 """Transcripts shown for each arm, form and side; the logs hold them all."""
-CODES = {0: "no regression shown", 3: "regression", 4: "inconclusive", 5: "cannot be judged"}
 
 
 def render(
@@ -43,11 +43,10 @@ def render(
     judge = manifest.get("judge") or {}
     return environment.get_template("template.html.j2").render(
         title=f"{manifest.get('study') or 'run'}: guardrails after fine-tuning",
-        sentences=clauses(results),
+        sentences=[_unbroken(text) for text in clauses(results, warnings=False)],
         warnings=results.get("warnings") or [],
         findings=results.get("findings") or [],
         gate=gate,
-        gate_name=CODES.get(gate["code"], "") if gate else "",
         first=_first_screen(results),
         overview=tables.answered_table(results),
         figures=_figures(results),
@@ -68,6 +67,11 @@ def render(
         manifest=manifest,
         settings=json.dumps(manifest.get("settings") or {}, indent=1, ensure_ascii=False),
     )
+
+
+def _unbroken(text: str) -> str:
+    """``text`` with figures that do not break at the end of a line."""
+    return re.sub(r" (?=%)|(?<=n) (?== )|(?<=n =) |(?<=p) (?=[=<] )|(?<=p [=<]) |(?<=\d,) (?=\d+\])", "\u00a0", text)
 
 
 def _first_screen(results: Mapping[str, Any]) -> list[dict[str, str]]:

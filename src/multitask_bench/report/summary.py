@@ -85,11 +85,12 @@ def sentence(results: Results) -> str:
     return " ".join(clauses(results))
 
 
-def clauses(results: Results) -> list[str]:
-    """The sentences of ``sentence``, the main finding first."""
+def clauses(results: Results, *, warnings: bool = True) -> list[str]:
+    """The sentences of ``sentence``, the main finding first; without the short warnings when not wanted."""
+    closing = _closing_warnings(results) if warnings else []
     ref, tuned = reference(results), main_series(results, "tuned")
     if not main_series(results):
-        return ["Nothing was probed, so there is nothing to report.", *_closing_warnings(results)]
+        return ["Nothing was probed, so there is nothing to report.", *closing]
     out = [_about(results, ref, group) for group in _groups(results, tuned)]
     loose = [s for s in main_series(results, "repaired") if _partner(results, s) is None]
     out += [_about(results, ref, [one]) for one in loose]
@@ -98,7 +99,7 @@ def clauses(results: Results) -> list[str]:
     out += [text for one in main_series(results) if (text := _left_out(results, one))]
     if twins := _twins(results):
         out.append(twins)
-    return [*out, *_closing_warnings(results)]
+    return [*out, *closing]
 
 
 def detectable(power: Sequence[Mapping[str, Any]]) -> list[str]:
