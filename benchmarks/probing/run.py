@@ -1,6 +1,6 @@
 """How fast are 64 bundled probes answered with at most 64 new tokens by the demo model?
 
-    python benchmarks/probing/run.py [--out results/NAME.json]
+    python -m benchmarks.probing.run [--out results/NAME.json]
 
 In one run: (a) one prompt at a time with transformers' generate in float32, as the paper's notebook
 does; (b) Inspect's own hf/ provider; (c) our engine in float32; (d) ours in bfloat16. All greedy, all stop at
@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.machine import machine
 
 from multitask_bench.judges import judges
 from multitask_bench.models.chat import encode, encode_prompt, render
@@ -92,7 +91,7 @@ def inspect_hf(folder: Path, asked: list[Probe]) -> list[str]:
     task = Task(dataset=data, solver=generate(), config=GenerateConfig(max_tokens=NEW_TOKENS))
     with tempfile.TemporaryDirectory() as logs:
         (log,) = inspect_eval(task, model=model, display="none", log_dir=logs, max_connections=32, ctl_server=False)
-    by_id = {s.id: s.output.completion for s in log.samples or []}
+        by_id = {s.id: s.output.completion for s in log.samples or []}  # read from the file, lazily
     return [by_id[p.id] for p in asked]
 
 
@@ -106,7 +105,7 @@ def main() -> None:
     model = LocalModel(folder)
     ours(model, asked[:8])  # the first forward pays for memory
     result: dict[str, Any] = {"probes": len(asked), "new_tokens": NEW_TOKENS, "torch": torch.__version__}
-    result["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, threads {torch.get_num_threads()}"
+    result["machine"] = machine()
     timed: dict[str, tuple[float, list[str], int]] = {}
 
     def clock(name: str, run: Any) -> None:

@@ -1,6 +1,6 @@
 """How many tokens a second does our recipe train on, against TRL's defaults, on the demo model?
 
-    python benchmarks/training/run.py [--steps 12] [--repeats 3] [--out results/NAME.json]
+    python -m benchmarks.training.run [--steps 12] [--repeats 3] [--out results/NAME.json]
 
 The same rows, LoRA matrices and batch size in both; what differs is what `train/sft.py` sets: loss on answer
 tokens with logits for them alone, batches without padding that compute a common start once, no activation
@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from benchmarks.machine import machine
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
@@ -82,7 +81,7 @@ def main() -> None:
     options = parser.parse_args()
     base = demo_folder()
     result = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, threads {torch.get_num_threads()}",
+        "machine": machine(),
         "torch": torch.__version__,
         "steps": options.steps,
     }

@@ -39,7 +39,7 @@ NOTICE = (
 )
 PACKAGES = ("inspect-ai", "torch", "transformers", "trl", "peft", "scipy", "sacrebleu", "scikit-learn", "numpy")
 FREE_SPACE_BYTES = 3 << 30
-"""A study with one aligned model writes about 0.6 GiB; logs and temporary files come on top."""
+"""A study with one aligned model writes about 0.9 GiB; logs and temporary files come on top."""
 
 
 LOCK = ".lock"
