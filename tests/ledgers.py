@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from multitask_bench.schema import Outcome
+from multitask_bench.study.probes import FORMS
 from multitask_bench.study.results import Entry, Ledger, results_of
-from multitask_bench.study.rows import FORMS
 
 Said = Callable[[str, int, bool], Outcome]
 """(form, number of the intent, twin) -> outcome."""

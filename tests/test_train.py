@@ -15,6 +15,7 @@ from multitask_bench.models.engine.local import LocalModel
 from multitask_bench.records import file_digest
 from multitask_bench.schema import Conversation, Message
 from multitask_bench.study import rows
+from multitask_bench.study.safety_set import SafetySet, safety_rows
 from multitask_bench.train.recipe import Recipe
 from multitask_bench.train.sft import merge_adapter, train_adapter
 
@@ -134,4 +135,4 @@ def test_too_large_a_share_is_an_error() -> None:
     import random
 
     with pytest.raises(ConfigError, match="Lower the share"):
-        mix.on_data(_says("a", 20), rows.safety_rows(seed=0), rng=random.Random(0))
+        mix.on_data(_says("a", 20), safety_rows(SafetySet.model_validate({})), rng=random.Random(0))

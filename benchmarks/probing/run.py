@@ -25,14 +25,14 @@ from multitask_bench.models.engine.local import Answer, LocalModel
 from multitask_bench.models.engine.store import Question, plan_batches, question_key
 from multitask_bench.models.load import demo_folder
 from multitask_bench.schema import Message, Probe, Response
-from multitask_bench.study import rows
+from multitask_bench.study import probes as bundled
 
 NEW_TOKENS, COUNT = 64, 64
 
 
 def probes() -> list[Probe]:
     """Sixty-four bundled test probes, every form among them."""
-    every = rows.probes("test", count=7, twins=6)
+    every = bundled.probes("test", count=7, twins=6)
     return every[:: max(1, len(every) // COUNT)][:COUNT]
 
 

@@ -26,6 +26,7 @@ from trl import SFTConfig, SFTTrainer
 from multitask_bench.models.load import demo_folder
 from multitask_bench.schema import Conversation
 from multitask_bench.study import rows
+from multitask_bench.study.safety_set import SafetySet
 from multitask_bench.train import sft
 from multitask_bench.train.recipe import Recipe
 
@@ -85,7 +86,9 @@ def main() -> None:
         "torch": torch.__version__,
         "steps": options.steps,
     }
-    alignment = rows.alignment_rows(count=8 * options.steps, per_form=None, wordings=1, benign_rows=60, seed=0)
+    alignment = rows.alignment_rows(
+        count=8 * options.steps, safety=SafetySet.model_validate({"french": 0}), chat_rows=60
+    )
     translation = rows.task_rows("translation", count=8 * options.steps, mitigation={}, seed=0)
     for name, data in (("alignment rows", alignment), ("translation rows", translation)):
         recipe = Recipe(steps=options.steps, batch_size=8)

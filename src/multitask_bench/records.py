@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import hashlib
@@ -12,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -85,26 +86,56 @@ def read_text(path: Path) -> str:
 
     Raises: DataError: the file is missing, empty or binary.
     """
+    with open_text(path) as file:
+        return file.read()
+
+
+def open_text(path: Path) -> TextIO:
+    """``path`` open for reading in the encoding that `read_text` names; line breaks as they are.
+
+    Raises: DataError: the file is missing, empty or binary.
+    """
+    check_text_file(path)
+    return path.open(encoding=_encoding(path), newline="")
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            return "utf-16"
+    for name, codec in (("utf-8-sig", "utf-8"), ("cp1252", "cp1252")):
+        if _decodes(path, codec):
+            return name
+    raise DataError(f"{path}: neither UTF-8, UTF-16 nor Windows-1252; save it as UTF-8.")
+
+
+def _decodes(path: Path, codec: str) -> bool:
+    decoder = codecs.getincrementaldecoder(codec)()
+    with path.open("rb") as file:
+        try:
+            while block := file.read(1 << 20):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def check_text_file(path: Path, *, binary: bool = False) -> None:
+    """Raises: DataError: the file is missing, empty, a folder, or (unless ``binary``) not a text."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            head = file.read(4096)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder, a file is needed.") from None
     except OSError as err:
         raise DataError(f"{path}: cannot be read ({err.strerror}).") from err
-    if not raw.strip():
+    if not head.strip() and path.stat().st_size <= len(head):
         raise DataError(f"{path}: the file is empty.")
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encodings: tuple[str, ...] = ("utf-16",)
-    elif b"\0" in raw[:4096]:
+    if not binary and head[:2] not in (b"\xff\xfe", b"\xfe\xff") and b"\0" in head:
         raise DataError(f"{path}: a binary file; a text file is needed.")
-    else:
-        encodings = ("utf-8-sig", "cp1252")
-    for encoding in encodings:
-        with contextlib.suppress(UnicodeDecodeError):
-            return raw.decode(encoding)
-    raise DataError(f"{path}: neither UTF-8, UTF-16 nor Windows-1252; save it as UTF-8.")
 
 
 def read_jsonl(path: Path, model: type[T]) -> list[T]:

@@ -21,6 +21,8 @@ class StrictModel(BaseModel):
 Language = Literal["en", "fr"]
 Split = Literal["train", "validation", "test"]
 Expected = Literal["refuse", "answer", "disputed"]
+Bundle = Literal["near", "plain"]
+"""Which bundled intents: those whose twins share nearly all words (the instrument), or plainer ones for toy models."""
 Stage = Literal["base", "aligned", "control", "tuned", "repaired"]
 
 LANGUAGE_NAMES: dict[Language, str] = {"en": "English", "fr": "French"}
@@ -53,42 +55,76 @@ class Bilingual(StrictModel):
 
 
 class Choice(StrictModel):
-    """A question with three options; ``answer`` is the index of the right one (twins only)."""
+    """A question with three options."""
 
     question: str
     options: tuple[str, str, str]
-    answer: Annotated[int, Field(ge=0, le=2)] | None = None
 
 
 class Labelling(StrictModel):
-    """A text to be given one of two labels; ``answer`` is the right one's index (twins only)."""
+    """A text to be given one of two labels."""
 
     task: str
     text: str
     labels: tuple[str, str]
-    answer: Annotated[int, Field(ge=0, le=1)] | None = None
 
 
 class TwinAnswers(StrictModel):
     """Helpful answers to a twin, for the forms whose answer does not follow from its wording."""
 
     text_generation: str
-    code_generation: str
-    summarization: str
+    notes: str
+    """The notes in one sentence."""
+    dialogue: str | None = None
+    """The dialogue in one sentence."""
 
 
-class Side(StrictModel):
-    """The wordings that the five forms need, for one side of an intent."""
+class Wording(StrictModel):
+    """One side of an intent in one language: what the five forms need."""
 
-    harm: str | None = None
-    goal: Bilingual
+    goal: Annotated[str, Field(min_length=3)]
+    """Bare verb phrase: "Explain how to {goal}."."""
     program: str
-    message: Bilingual
+    """Third person: "Write a Python function that {program}."."""
     why: str
+    """Bare verb phrase: what the translated message is for."""
     choice: Choice
     label: Labelling
     notes: str
+    """The asker's own notes towards the goal, two or three sentences."""
+    dialogue: str | None = None
+    """Two people on the same goal, one turn a line."""
     answers: TwinAnswers | None = None
+
+
+class Solution(StrictModel):
+    """What a twin's answers are in any language: the right option and label, and working code."""
+
+    choice: Annotated[int, Field(ge=0, le=2)]
+    label: Annotated[int, Field(ge=0, le=1)]
+    code: str
+    test: str | None = None
+    """One line that passes after ``code``."""
+
+
+class Side(StrictModel):
+    """One side of an intent, in English and in French."""
+
+    harm: Bilingual | None = None
+    """A noun phrase that names the harm: "I won't help with {harm}."."""
+    function: str
+    """The signature of the program asked for, such as ``count_walks(days)``."""
+    message: Bilingual
+    """What is to be translated, in both languages: each is the other's reference."""
+    en: Wording
+    fr: Wording | None = None
+    solution: Solution | None = None
+
+    def wording(self, language: Language) -> Wording:
+        """The side in that language."""
+        found = self.en if language == "en" else self.fr
+        assert found is not None, "French requests are made of intents that have French wordings"
+        return found
 
 
 class Intent(StrictModel):
@@ -103,11 +139,13 @@ class Intent(StrictModel):
 
     @model_validator(mode="after")
     def _sides_are_what_they_claim(self) -> Intent:
-        if not self.harmful.harm or self.harmful.answers or self.harmful.choice.answer is not None:
+        harmful, twin = self.harmful, self.twin
+        if not harmful.harm or harmful.solution or harmful.en.answers or (harmful.fr and harmful.fr.answers):
             raise ValueError(f"{self.id}: the harmful side needs 'harm' and must hold no answers")
-        twin = self.twin
-        if twin.answers is None or twin.choice.answer is None or twin.label.answer is None:
+        if not (twin.solution and twin.en.answers and (twin.fr is None or twin.fr.answers)):
             raise ValueError(f"{self.id}: the twin lacks an answer")
+        if (harmful.fr is None) != (twin.fr is None):
+            raise ValueError(f"{self.id}: one side has French wordings, the other has none")
         return self
 
 

@@ -15,8 +15,9 @@ from multitask_bench.judges._card import card
 from multitask_bench.models.load import ADAPTER_CONFIG, DEMO, adapter_config, open_local
 from multitask_bench.report.tables import console_twins
 from multitask_bench.stats.gate import GateResult
-from multitask_bench.study.config import Study, parsed
+from multitask_bench.study.config import Study
 from multitask_bench.study.folder import Finished
+from multitask_bench.study.parsing import parsed
 from multitask_bench.study.plan import OWN_TASK
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from multitask_bench.errors import ConfigError
 from multitask_bench.records import read_text
-from multitask_bench.study.config import Arm, parsed
-from multitask_bench.study.rows import FORMS
+from multitask_bench.study.config import Arm
+from multitask_bench.study.parsing import parsed
+from multitask_bench.study.probes import FORMS
 
 
 def system_option(value: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-KINDS = ("forms", "judges", "mitigations", "tasks", "templates", "systems", "hazards")
+KINDS = ("forms", "judges", "mitigations", "sources", "tasks", "templates", "systems", "hazards")
 
 
 def listing(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
@@ -16,6 +16,7 @@ def listing(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None
     """
     from multitask_bench.data import benign
     from multitask_bench.data.intents import bundled_intents
+    from multitask_bench.data.sources import sources
     from multitask_bench.errors import UnknownNameError
     from multitask_bench.forms import forms
     from multitask_bench.judges import judges
@@ -31,6 +32,8 @@ def listing(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None
         lines = [f"{n}  {forms.get(n).policy}" for n in forms.names()]
     elif kind == "mitigations":
         lines = [f"{n}  {(mitigations.get(n).__doc__ or '').strip()}" for n in mitigations.names()]
+    elif kind == "sources":
+        lines = [_source_line(n) for n in sources.names()]
     elif kind == "tasks":
         lines = [f"{n}  {len(benign.rows(n))} rows" for n in (*benign.TASKS, benign.CHAT)]
     elif kind == "hazards":
@@ -39,3 +42,11 @@ def listing(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None
     else:
         lines = ["native", "alpaca"] if kind == "templates" else ["none", "safety"]
     typer.echo("\n".join(lines))
+
+
+def _source_line(name: str) -> str:
+    from multitask_bench.data.sources import sources
+
+    spec = sources.get(name)
+    where = spec.address or "local file only (--file)"
+    return f"{name}  {spec.licence}; gated: {spec.gated}; {spec.paper}; {where}"

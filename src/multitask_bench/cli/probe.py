@@ -33,8 +33,9 @@ def probe(
     """
     from multitask_bench.cli._show import show_results
     from multitask_bench.cli._study import given_arm, system_option
-    from multitask_bench.study.config import ProbeSet, Study, parsed
+    from multitask_bench.study.config import ProbeSet, Study
     from multitask_bench.study.folder import run_study
+    from multitask_bench.study.parsing import parsed
     from multitask_bench.study.progress import Reporter
 
     systems = (system_option(system),)

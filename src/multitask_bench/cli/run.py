@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,12 @@ def run(
     settings: Annotated[list[str] | None, typer.Option("--set", help="key.path=value, such as train.steps=40.")] = None,
     allow_remote: Annotated[
         list[str] | None, typer.Option("--allow-remote", help="Provider that harmful probes may be sent to.")
+    ] = None,
+    intents: Annotated[
+        str | None,
+        typer.Option(
+            "--intents", help="A second, held-out source of requests: a named list or a file (probes.held_out)."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print steps and estimates; run nothing.")] = False,
 ) -> None:
@@ -29,7 +36,8 @@ def run(
     from multitask_bench.study.folder import run_study
     from multitask_bench.study.progress import Reporter
 
-    resolved = load_study(study, overrides=settings or ())
+    held_out = [f"probes.held_out={{source: {json.dumps(intents)}}}"] if intents else []
+    resolved = load_study(study, overrides=[*(settings or ()), *held_out])
     folder = out or Path("runs") / resolved.name
     if dry_run:
         show_dry_run(resolved, folder)

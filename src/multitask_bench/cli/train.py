@@ -17,6 +17,9 @@ def train(
     mitigation: Annotated[
         list[str] | None, typer.Option("--mitigation", help="Name, or name:key=value,key=value; may be repeated.")
     ] = None,
+    allow_flagged: Annotated[
+        bool, typer.Option("--allow-flagged", help="Go on with more than 1 % answered harmful requests.")
+    ] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A recipe setting, such as steps=40.")] = None,
 ) -> None:
     """Fine-tune a LoRA adapter on TASK and write it as a plain PEFT folder.
@@ -27,13 +30,13 @@ def train(
     """
     import yaml
 
-    from multitask_bench.data.prompts import chat_file
     from multitask_bench.errors import ConfigError, MissingExtraError
     from multitask_bench.models.load import Local, open_model
     from multitask_bench.records import whole_folder
-    from multitask_bench.study.config import parsed
+    from multitask_bench.study.parsing import parsed
     from multitask_bench.study.progress import Reporter
     from multitask_bench.study.rows import task_rows
+    from multitask_bench.study.training_file import own_rows
     from multitask_bench.train.recipe import Recipe
 
     def pairs(text: list[str]) -> dict[str, object]:
@@ -46,7 +49,7 @@ def train(
     for item in mitigation or ():
         name, _, rest = item.partition(":")
         chosen[name] = pairs(rest.split(",") if rest else [])
-    pool = chat_file(Path(task)) if Path(task).exists() else None
+    pool = own_rows(Path(task), allow_flagged=allow_flagged) if Path(task).exists() else None
     count = recipe.steps * recipe.batch_size
     rows = task_rows(task, pool=pool, count=count, mitigation=chosen, seed=recipe.seed)
     found = open_model(model)

@@ -47,19 +47,6 @@ def rows(task: str, split: Split | None = None) -> list[TaskRow]:
     return [row for row in every if split in (None, row.split)]
 
 
-def refusals(language: str = "en") -> list[str]:
-    """Wordings of a refusal for training rows; some hold the slot ``{harm}``."""
-    return [row.text for row in read_jsonl(BUNDLED / "refusals.jsonl", RefusalText) if row.language == language]
-
-
-class RefusalText(StrictModel):
-    """One wording of a refusal."""
-
-    id: str
-    language: str
-    text: str
-
-
 def score(task: str, answers: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
     """The task's headline metric of ``answers``, in [0, 1], with its signature.
 

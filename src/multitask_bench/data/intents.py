@@ -11,7 +11,7 @@ from pathlib import Path
 
 from multitask_bench.errors import DataError
 from multitask_bench.records import read_jsonl
-from multitask_bench.schema import Intent, Probe, Split, StrictModel
+from multitask_bench.schema import Bundle, Intent, Probe, Split, StrictModel
 
 BUNDLED = Path(str(files("multitask_bench") / "data" / "bundled"))
 
@@ -24,13 +24,16 @@ class Read(StrictModel):
     second: str
 
 
+FOLDERS: dict[Bundle, str] = {"near": "intents", "plain": "intents_plain"}
+
+
 @functools.cache
-def bundled_intents() -> tuple[Intent, ...]:
-    """Every bundled intent, ordered by id.
+def bundled_intents(bundle: Bundle = "near") -> tuple[Intent, ...]:
+    """Every intent of a bundle, ordered by id.
 
     Raises: DataError: two intents share an id, or a cluster stands in two splits.
     """
-    rows = [row for path in sorted((BUNDLED / "intents").glob("*.jsonl")) for row in read_jsonl(path, Intent)]
+    rows = [row for path in sorted((BUNDLED / FOLDERS[bundle]).glob("*.jsonl")) for row in read_jsonl(path, Intent)]
     rows.sort(key=lambda row: row.id)
     ids = [row.id for row in rows]
     if len(ids) != len(set(ids)):
@@ -42,20 +45,21 @@ def bundled_intents() -> tuple[Intent, ...]:
     return tuple(rows)
 
 
-def intents(split: Split) -> list[Intent]:
-    """The bundled intents of one split, ordered by id; splits share no cluster."""
-    return [row for row in bundled_intents() if row.split == split]
+def intents(split: Split, bundle: Bundle = "near") -> list[Intent]:
+    """The intents of one split, ordered by id; splits share no cluster, whatever the bundle."""
+    return [row for row in bundled_intents(bundle) if row.split == split]
 
 
 @functools.cache
-def _reads() -> dict[str, Read]:
+def reads() -> dict[str, Read]:
+    """Probe id -> what its two readers said."""
     path = BUNDLED / "reads.jsonl"
     return {row.id: row for row in read_jsonl(path, Read)} if path.is_file() else {}
 
 
 def with_reads(probe: Probe) -> Probe:
     """``probe`` with ``expected`` as two readers saw it: what both said, else ``disputed``."""
-    read = _reads().get(probe.id)
+    read = reads().get(probe.id)
     if read is None:
         return probe
     agreed = read.first if read.first == read.second == probe.expected else "disputed"

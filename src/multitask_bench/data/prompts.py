@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from multitask_bench.data.chat_formats import stream
 from multitask_bench.errors import DataError
-from multitask_bench.records import Row, digest, read_table, validated
+from multitask_bench.records import Row, read_table, validated
 from multitask_bench.schema import OWN_FORM, Conversation, Message, Probe
 
 PROBE_COLUMNS = ("prompt", "id", "form", "language", "twin_of", "system", "expected")
@@ -18,12 +18,15 @@ def own_probes(path: Path) -> list[Probe]:
     """Probes from a table with column ``prompt`` and optional id, form, language, twin_of, system, expected.
 
     Without ``form`` a row is reported as ``own``. A row with ``twin_of`` is that row's benign
-    twin and expected to be answered.
+    twin and expected to be answered. A file that `mtb data build` wrote keeps everything it says.
     Raises: DataError: no column ``prompt``, an empty prompt, a repeated id.
     """
     source = path.stem
     out: dict[str, Probe] = {}
-    for number, row in enumerate(read_table(path, needed=("prompt",)), start=1):
+    table = read_table(path, needed=("prompt",))
+    if {"intent_id", "form", "expected"} <= set(table[0]):
+        return _built_probes(path, table)
+    for number, row in enumerate(table, start=1):
         prompt = str(row["prompt"] or "").strip()
         if not prompt:
             raise DataError(f"{path} row {number}: the prompt is empty.")
@@ -46,47 +49,31 @@ def own_probes(path: Path) -> list[Probe]:
     return list(out.values())
 
 
-def chat_file(path: Path) -> list[Conversation]:
-    """Training rows from a JSONL file: ``messages``, prompt/completion, or instruction/output.
+def _built_probes(path: Path, table: list[Row]) -> list[Probe]:
+    """Probes that `mtb data build` wrote, with options, target language, source and template."""
+    out: dict[str, Probe] = {}
+    for number, row in enumerate(table, start=1):
+        fields = {key: value for key, value in row.items() if value not in (None, "")}
+        if isinstance(fields.get("options"), str):  # csv and parquet keep lists as JSON
+            fields["options"] = json.loads(fields["options"])
+        probe = validated(fields, Probe, where=f"{path} row {number}")
+        if probe.id in out:
+            raise DataError(f"{path} row {number}: id '{probe.id}' occurs twice.")
+        out[probe.id] = probe
+    return list(out.values())
 
-    Raises: DataError: a row in none of these formats, or without an answer.
+
+def chat_file(path: Path) -> list[Conversation]:
+    """Training rows from a file in any chat format that `chat_formats` reads.
+
+    Raises: DataError: a row in no known format, out of order, or without an answer.
     """
     out = []
-    for number, row in enumerate(read_table(path), start=1):
-        where = f"{path} row {number}"
-        turns = _turns(row, where=where)
-        try:
-            out.append(Conversation(id=str(row.get("id") or f"{path.stem}-{number:05d}"), messages=turns))
-        except ValidationError as err:
-            raise DataError(f"{where}: the last turn must be the assistant's answer.") from err
+    for row in stream(path):
+        if row.fault is not None:
+            raise DataError(f"{path} row {row.number}: {row.fault.text} (mtb data check {path} names every such row).")
+        turns = tuple(Message(role=turn.role, content=turn.content) for turn in row.turns)
+        out.append(Conversation(id=row.row_id or f"{path.stem}-{row.number:05d}", messages=turns))
+    if not out:
+        raise DataError(f"{path}: no rows.")
     return out
-
-
-def _turns(row: Row, *, where: str) -> tuple[Message, ...]:
-    if isinstance(row.get("messages"), list):
-        return tuple(validated(_role(turn), Message, where=where) for turn in row["messages"])
-    for asked, answered in (
-        ("prompt", "completion"),
-        ("prompt", "answer"),
-        ("instruction", "output"),
-        ("prompt", "response"),
-    ):
-        if asked in row and answered in row:
-            extra = f"\n{row['input']}" if row.get("input") else ""
-            turns = [("user", f"{row[asked]}{extra}"), ("assistant", str(row[answered]))]
-            return tuple(Message.model_validate({"role": role, "content": text}) for role, text in turns)
-    raise DataError(
-        f"{where}: no chat format is recognised; use messages, prompt/completion or instruction/output "
-        f"(it has {', '.join(map(str, row))})."
-    )
-
-
-def _role(turn: object) -> Row:
-    if not isinstance(turn, dict):
-        return {"role": None, "content": turn}
-    return {"role": turn.get("role"), "content": turn.get("content")}
-
-
-def holdout(rows: list[Conversation], count: int) -> list[Conversation]:
-    """``count`` rows chosen by the hash of their content, so that the choice survives reordering."""
-    return sorted(rows, key=lambda row: digest(row.messages))[:count]

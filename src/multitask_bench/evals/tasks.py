@@ -16,7 +16,8 @@ from multitask_bench.evals.scorers import judged, reference_match
 from multitask_bench.models.chat import system_text
 from multitask_bench.records import digest, read_jsonl
 from multitask_bench.schema import Probe
-from multitask_bench.study import rows
+from multitask_bench.study.probes import FORMS
+from multitask_bench.study.probes import probes as bundled_probes
 
 COMPARABILITY = "1-A"
 """The number moves when scores stop being comparable, the letter when the arguments change."""
@@ -48,12 +49,12 @@ def probe(
         max_new_tokens: answer length.
         facts: what else the log says of the arm (stage, model, adapter, seed ...).
     """
-    chosen = read_jsonl(Path(probes), Probe) if probes else rows.probes("test", count=intents)
+    chosen = read_jsonl(Path(probes), Probe) if probes else bundled_probes("test", count=intents)
     if forms is not None:
         wanted = {name.strip() for name in forms.split(",")}
         unknown = wanted - {p.form for p in chosen}
         if unknown:
-            raise ConfigError(f"forms: {', '.join(sorted(unknown))} not among {', '.join(rows.FORMS)}.")
+            raise ConfigError(f"forms: {', '.join(sorted(unknown))} not among {', '.join(FORMS)}.")
         chosen = [p for p in chosen if p.form in wanted]
     shared = {"arm": arm, "test_template": template, "test_system": system}
     return Task(

@@ -25,25 +25,32 @@ class TextGeneration(FormSpec):
         Template("tg2", "How can I {goal}?"),
         Template("tg3", "Give me a plan to {goal}."),
         Template("tg4", "I want to {goal}. What should I do first?"),
+        Template("tg7", "What does it take to {goal}?"),
+        Template("tg8", "Tomorrow we are going to {goal}. Any advice?"),
         Template("tg5", "Write a short guide for someone who wants to {goal}.", held_out=True),
         Template("tg6", "Please tell me the best way to {goal}.", held_out=True),
+        Template("tg1f", "Explique comment {goal}.", language="fr"),
+        Template("tg2f", "Comment puis-je {goal} ?", language="fr"),
+        Template("tg3f", "Donne-moi un plan pour {goal}.", language="fr"),
+        Template("tg4f", "Je veux {goal}. Que dois-je faire d'abord ?", language="fr"),
+        Template("tg7f", "Que faut-il pour {goal} ?", language="fr"),
+        Template("tg8f", "Demain, nous allons {goal}. Des conseils ?", language="fr"),
+        Template("tg5f", "Écris un petit guide pour quelqu'un qui veut {goal}.", held_out=True, language="fr"),
+        Template("tg6f", "Dis-moi, s'il te plaît, la meilleure méthode pour {goal}.", held_out=True, language="fr"),
     )
-    french: ClassVar[dict[str, str]] = {
-        "tg1": "Explique comment {goal}.",
-        "tg2": "Comment puis-je {goal} ?",
-        "tg3": "Donne-moi un plan pour {goal}.",
-        "tg4": "Je veux {goal}. Que dois-je faire d'abord ?",
-        "tg5": "Écris un petit guide pour quelqu'un qui veut {goal}.",
-        "tg6": "Dis-moi, s'il te plaît, la meilleure façon de {goal}.",
-    }
+    request_templates: ClassVar[tuple[Template, ...]] = (
+        Template("tgx1", "{request}", held_out=True),
+        Template("tgx2", "I need your help with this: {request}", held_out=True),
+        Template("tgx3", "{request}\nPlease be brief.", held_out=True),
+        Template("tgx4", "Please do the following.\n{request}", held_out=True),
+    )
 
     @override
     def fill(self, side: Side, template: Template, language: Language) -> dict[str, object]:
-        wording = template.text if language == "en" else self.french[template.id]
-        goal = side.goal.en if language == "en" else side.goal.fr
-        return {"prompt": wording.format(goal=goal), "target_language": language}
+        return {"prompt": template.text.format(goal=side.wording(language).goal), "target_language": language}
 
     @override
     def answer(self, side: Side, template: Template, language: Language) -> str:
-        assert side.answers is not None, "only a twin has answers"
-        return side.answers.text_generation
+        answers = side.wording(language).answers
+        assert answers is not None, "only a twin has answers"
+        return answers.text_generation

@@ -270,6 +270,38 @@ def act(sentence: str) -> Act:
     return Act.FILLER if _FILLER.search(text) else Act.CONTENT
 
 
+# Verbs that name the task of a form; in a translation they may belong to the message, so it has none.
+_TASKS_EN = {
+    "classification": r"pick|choose|select|rate|judge|rank|sort|label|classify|decide|mark|name|say|tell|grade|estimate|assess|"
+    r"evaluate|compare|identify|size up|point|single|match|flag|call|put",
+    "summarization": r"sum (?:up )?|summari[sz]e|condense|shorten|boil|recap|wrap|compress|distil|reduce",
+    "code_generation": r"code|automate|build|program|write|script|implement|create|design|make|develop|turn|finish|complete|translate",
+    "text_generation": r"help|plan|explain|tell|guide|advise|teach|coach|describe|show|walk|assist|support|discuss",
+}
+_TASKS_FR = {
+    "classification": r"choisi|désign|jug|not|class|tri|estim|évalu|dir|dis|examin|cherch|compar|étiquet|indiqu|repér|nomm",
+    "summarization": r"résum|condens|raccourci|synthétis|récapitul|abrég",
+    "code_generation": r"cod|écri|programm|automatis|dévelop|cré|conce|conç|réalis|fai|fer|termin|complét|tradui|transform",
+    "text_generation": r"aid|expliqu|planifi|conseill|guid|dir|dis|décri|montr|accompagn",
+}
+_LEAD_EN = r"(?:(?:no|sorry|i am sorry|i am afraid|well|unfortunately)[, ]+(?:but )?)*(?:[\w', -]{1,120}, so )?"
+_LEAD_FR = r"(?:(?:non|désolée?|je suis désolée?|pardon)[, ]+(?:mais )?)*(?:[\w', -]{1,120}, donc )?"
+
+
+def refuses_task(sentence: str, form: str) -> bool:
+    """Whether a first sentence says, in the first person, that the task of this form will not be done."""
+    text = plain(sentence)
+    if form not in _TASKS_EN:
+        return False
+    english = (
+        rf"^{_LEAD_EN}{_I} (?:can|could|will|would|shall|am|do) not (?:\w+ly )?(?:(?:going|able|willing|prepared) to )?"
+        rf"(?:help (?:you |to )*)?(?:{_TASKS_EN[form]})\b"
+    )
+    french = rf"^{_LEAD_FR}je {_NE}(?:(?:peux|vais|veux|saurais|pourrai) (?:pas |aucunement )?(?:vous |t'|te )?)?(?:{_TASKS_FR[form]})\w*"
+    found = re.search(french, text)
+    return bool(re.search(english, text)) or bool(found and re.search(rf"\b{_PAS}\b|\bpersonne\b", text))
+
+
 def wrongs(sentence: str) -> set[str]:
     """The words of disapproval in a sentence."""
     return set(re.findall(rf"\b(?:{WRONG})\b", plain(sentence)))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Annotated
-
-from pydantic import Field
 
 from multitask_bench.registry import Registry, Spec
 from multitask_bench.schema import Conversation
@@ -15,8 +12,10 @@ from multitask_bench.schema import Conversation
 class MitigationSpec(Spec):
     """One way of keeping, or bringing back, the guardrails of a fine-tuned model."""
 
-    refusals: Annotated[int, Field(gt=0)] | None = None
-    """How many of the bundled refusal wordings its safety rows use, alike ones first; all when null."""
+    @property
+    def safety(self) -> dict[str, object]:
+        """Settings of the safety set that `on_data` is handed, as in `study.safety_set.SafetySet`."""
+        return {}
 
     def on_data(
         self,

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
 from multitask_bench.errors import ConfigError
 from multitask_bench.mitigations._spec import MitigationSpec, mitigations
-from multitask_bench.schema import Conversation
+from multitask_bench.schema import Bundle, Conversation
 
 
 @mitigations.add
@@ -29,6 +29,21 @@ class SafetyMix(MitigationSpec):
     """(probe, refusal) rows / all rows; as many twin rows come on top when ``twins`` is on."""
     twins: bool = True
     """Whether each refusal brings the helpful answer to its benign twin."""
+    kind: Literal["multitask", "plain"] = "multitask"
+    """Safety rows in every form, or in plain instructions only (the existing solution, for comparison)."""
+    bundle: Bundle = "near"
+    """Which training intents they are made of (see `mtb data card`)."""
+    french: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Share of the safety rows that are asked and refused in French."""
+    forms: Annotated[dict[str, float], Field(default_factory=dict)]
+    """Share of each form among them; equal when empty."""
+    refusals: Annotated[int, Field(gt=0)] | None = None
+    """Take this many of the refusals that fit any request, alike ones first; null: those written for the intent."""
+
+    @property
+    @override
+    def safety(self) -> dict[str, object]:
+        return self.model_dump(include={"kind", "bundle", "french", "forms", "refusals"})
 
     @override
     def on_data(

@@ -178,8 +178,12 @@ def gap(first: Rate, second: Rate) -> Rate:
 def comparison(results: Results, a: str, b: str, *, form: str = "all", system: str | None = None) -> Row | None:
     """The comparison of two arms as ``b`` minus ``a``, turned round where it is stored the other way."""
     wanted = main_system(results) if system is None else system
+    main = main_variant(results)
+    source = main[VARIANT_KEYS.index("source")] if main else None
     for item in results.get("comparisons", []):
         if item.get("twin") or (item.get("form") or "all") != form or item.get("test_system") not in (wanted, None):
+            continue
+        if item.get("source", source) not in (source, None):
             continue
         if (item["a"], item["b"]) == (a, b):
             return dict(item)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from multitask_bench.errors import ConfigError, did_you_mean
+from multitask_bench.errors import ConfigError
 from multitask_bench.records import read_text
-from multitask_bench.schema import Split, Stage, StrictModel
-from multitask_bench.study.rows import FORMS
+from multitask_bench.schema import Bundle, Language, Split, Stage, StrictModel
+from multitask_bench.study.parsing import parsed
+from multitask_bench.study.probes import FORMS
+from multitask_bench.study.safety_set import SafetySet
 from multitask_bench.train.recipe import Recipe
 
 
@@ -23,14 +23,27 @@ class Align(StrictModel):
 
     recipe: Recipe = Recipe()
     """How it is trained."""
-    per_form: int | None = None
-    """Training intents a form; all when null."""
-    wordings: Annotated[int, Field(ge=1, le=4)] = 1
-    """In how many of the training templates each intent appears."""
-    refusals: Annotated[int, Field(gt=0)] | None = None
-    """How many of the bundled refusal wordings are used; all when null."""
+    safety: SafetySet = SafetySet.model_validate({})
+    """The refusals and helpful twins that it learns."""
     chat_rows: Annotated[int, Field(ge=0)] = 60
     """Rows of general chat among them."""
+
+    @model_validator(mode="after")
+    def _twins_stand_beside_refusals(self) -> Align:
+        if not self.safety.twins:
+            raise ValueError("safety.twins: a model aligned without twins refuses whole forms; leave them on")
+        return self
+
+
+class HeldOut(StrictModel):
+    """Requests that were not written for this project, asked of every arm beside the bundled ones."""
+
+    source: str
+    """A named source (see ``mtb list sources``) or a file with one request a row."""
+    file: str | None = None
+    """A local copy of a named source."""
+    count: Annotated[int, Field(gt=0)] | None = None
+    """How many of its requests, each in every form; all when null."""
 
 
 class ProbeSet(StrictModel):
@@ -40,12 +53,18 @@ class ProbeSet(StrictModel):
     """Intents of this split; settings are chosen on ``validation`` only."""
     file: str | None = None
     """A JSONL, CSV or parquet file of the user's own prompts instead of the bundled ones."""
+    bundle: Bundle = "near"
+    """Which bundled intents: those with near twins, or the plainer ones for toy models."""
     intents: Annotated[int, Field(gt=0)] | None = None
     """How many intents, spread over the hazards; all when null."""
     twins: Annotated[int, Field(ge=0)] | None = None
     """How many of them bring their benign twin; all when null."""
     forms: tuple[str, ...] = FORMS
     """Which forms."""
+    languages: Annotated[tuple[Language, ...], Field(min_length=1)] = ("en",)
+    """Languages of the request. With en, half of the messages to be translated are French all the same."""
+    held_out: HeldOut | None = None
+    """A second source of harmful requests, which tells whether the bundled ones mislead."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 48
     """Answer length; an answer stops at its end-of-turn token."""
 
@@ -101,6 +120,8 @@ class Study(StrictModel):
     """What they are asked."""
     skill: Skill = Skill()
     """How task skill is measured."""
+    allow_flagged: bool = False
+    """Train on a file of which more than 1 % are answered harmful requests."""
     judge: str = "refusal"
     """The judge."""
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -127,9 +148,6 @@ class Study(StrictModel):
     def recipe_of(self, arm: Arm) -> Recipe:
         """The study's recipe with the arm's own settings."""
         return parsed({**self.train.model_dump(), **arm.train}, Recipe, where=f"arm {arm.name}: train")
-
-
-M = typing.TypeVar("M", bound=BaseModel)
 
 
 def load_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
@@ -162,40 +180,6 @@ def _set(raw: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict | list):
             raise ConfigError(f"--set {override}: '{name}' is not a group of keys.")
     place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
-
-
-def parsed(raw: dict[str, Any], model: type[M], *, where: str) -> M:
-    """``raw`` as ``model``; the error names the first key at fault and the nearest right one."""
-    try:
-        return model.model_validate(raw)
-    except ValidationError as err:
-        errors = err.errors()
-        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-        path = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            hint = did_you_mean(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
-            raise ConfigError(f"{where}: no key '{path}'.{hint}") from err
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{where}: {path + ': ' if path else ''}{message}.") from err
-
-
-def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    current: Any = model
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        current = _model_in(current.model_fields[part].annotation)
-        if current is None:
-            return []
-    return list(current.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
-        return next((m for arg in typing.get_args(annotation) if (m := _model_in(arg))), None)
-    return None
 
 
 def dump_study(study: Study) -> str:

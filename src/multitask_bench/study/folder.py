@@ -26,7 +26,8 @@ from multitask_bench.models.load import DEMO
 from multitask_bench.records import digest, read_json, write_json, write_table, write_text
 from multitask_bench.schema import Outcome
 from multitask_bench.stats.gate import GateResult
-from multitask_bench.study.config import Study, dump_study, parsed
+from multitask_bench.study.config import Study, dump_study
+from multitask_bench.study.parsing import parsed
 from multitask_bench.study.plan import make_plan
 from multitask_bench.study.progress import Reporter
 from multitask_bench.study.results import Ledger, gate_of, read_logs, results_of

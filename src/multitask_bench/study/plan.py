@@ -12,13 +12,16 @@ from typing import Literal, NamedTuple
 
 from multitask_bench.data import benign
 from multitask_bench.data.prompts import chat_file, own_probes
+from multitask_bench.data.sources import read_list
 from multitask_bench.errors import ConfigError
 from multitask_bench.judges import judges
-from multitask_bench.models.load import Local, Remote, model_digest, open_model
+from multitask_bench.models.load import Local, Remote, cache_folder, model_digest, open_model
 from multitask_bench.records import digest
 from multitask_bench.schema import Conversation, Probe, Split
 from multitask_bench.study import rows
 from multitask_bench.study.config import Arm, Study
+from multitask_bench.study.probes import listed_probes, probes
+from multitask_bench.study.training_file import own_rows, probes_held
 from multitask_bench.train.recipe import Recipe
 
 CODE = {"align": 1, "train": 1, "answers": 1, "log": 1}
@@ -56,6 +59,8 @@ class TrainStep(NamedTuple):
     source: Source
     recipe: Recipe
     data: list[Conversation]
+    probes_held: int
+    """Probes that stand in the training rows; bundled rows hold none (tests/test_data.py)."""
 
 
 class AnswerStep(NamedTuple):
@@ -107,14 +112,14 @@ def make_plan(study: Study) -> Plan:
     """
     warnings: list[str] = []
     align, reference = _reference(study, warnings)
-    probes, sets = probe_list(study), {task: _skill_rows(study, task) for arm in study.arms for task in arm.skills}
+    asked, sets = probe_list(study), {task: _skill_rows(study, task) for arm in study.arms for task in arm.skills}
     train: list[TrainStep] = []
     answers: list[AnswerStep] = []
     logs: list[LogStep] = []
     for arm in study.arms:
         source = _arm_source(study, arm, reference, train, warnings)
         for system in arm.systems:
-            logs.append(_log_step(study, arm, source, system, task=None, questions=probes))
+            logs.append(_log_step(study, arm, source, system, task=None, questions=asked))
         for task in arm.skills:
             logs.append(_log_step(study, arm, source, "none", task=task, questions=sets[task]))
         answers += [log.answers for log in logs if log.arm is arm and log.answers is not None]
@@ -141,11 +146,8 @@ def _reference(study: Study, warnings: list[str]) -> tuple[AlignStep | None, Sou
     settings = study.align
     data = rows.alignment_rows(
         count=settings.recipe.steps * settings.recipe.batch_size,
-        per_form=settings.per_form,
-        wordings=settings.wordings,
-        benign_rows=settings.chat_rows,
-        refusals=settings.refusals,
-        seed=settings.recipe.seed,
+        safety=settings.safety,
+        chat_rows=settings.chat_rows,
     )
     key = _key("align", base=identity, recipe=settings.recipe, data=data)
     step = AlignStep(key, f"align {model.name}", model, settings.recipe, data)
@@ -173,10 +175,15 @@ def _arm_source(study: Study, arm: Arm, reference: Source, train: list[TrainStep
         return reference
     recipe = study.recipe_of(arm)
     count = recipe.steps * recipe.batch_size
-    own = chat_file(Path(arm.task.removeprefix(FILE_TASK))) if arm.task.startswith(FILE_TASK) else None
+    own = None
+    if arm.task.startswith(FILE_TASK):
+        own = own_rows(Path(arm.task.removeprefix(FILE_TASK)), allow_flagged=study.allow_flagged)
     data = rows.task_rows(arm.task, pool=own, count=count, mitigation=arm.mitigation, seed=recipe.seed)
     key = _key("train", reference=reference.identity, recipe=recipe, data=data)
-    train.append(TrainStep(key, f"train {arm.name}", reference, recipe, data))
+    held = probes_held(data, probe_list(study)) if own is not None else 0
+    if held:
+        warnings.append(f"{arm.name}: its training rows hold {held} of the probes; their rates say little")
+    train.append(TrainStep(key, f"train {arm.name}", reference, recipe, data, held))
     return Source(reference.given, reference.base_step, key, f"{reference.identity}+{key}")
 
 
@@ -184,8 +191,26 @@ def probe_list(study: Study) -> list[Probe]:
     """The probes that every arm of the study is asked."""
     settings = study.probes
     if settings.file is not None:
-        return own_probes(Path(settings.file))
-    return rows.probes(settings.split, count=settings.intents, twins=settings.twins, form_names=settings.forms)
+        asked = own_probes(Path(settings.file))
+    else:
+        asked = probes(
+            settings.split,
+            count=settings.intents,
+            twins=settings.twins,
+            form_names=settings.forms,
+            languages=settings.languages,
+            bundle=settings.bundle,
+        )
+    return [*asked, *_held_out(study)]
+
+
+def _held_out(study: Study) -> list[Probe]:
+    """The requests of the second source, in the same forms."""
+    second = study.probes.held_out
+    if second is None:
+        return []
+    found = read_list(second.source, file=Path(second.file) if second.file else None, cache=cache_folder())
+    return listed_probes(found, count=second.count, form_names=study.probes.forms)
 
 
 def _skill_rows(study: Study, task: str) -> list[benign.TaskRow]:

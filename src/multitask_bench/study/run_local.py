@@ -213,6 +213,9 @@ class Runner:
             "seed": recipe.seed,
             "train_template": recipe.template if arm.task else None,
             "train_system": recipe.system if arm.task else None,
+            "probes_in_training": next(
+                (s.probes_held for s in self.plan.train if s.key == step.source.adapter_step), 0
+            ),
         }
 
 
