@@ -70,6 +70,7 @@ def test_more_than_the_intents_give_and_odd_shares_are_one_line(tmp_path: Path) 
         (("--share", "translatoin=1"), "no form is named 'translatoin'"),
         (("--kind", "authors"), "--file"),
         (("--french", "2"), "french"),
+        (("--share", "translation=nan"), "FORM=WEIGHT"),
     ):
         done = mtb("data", "build", "safety", *args, "--out", "s", cwd=tmp_path)
         assert done.returncode == 2

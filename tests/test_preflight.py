@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multitask_bench.data._findings import KINDS
+from multitask_bench.data._row_checks import personal_data
 from multitask_bench.data.chat_formats import parse, stream
+from multitask_bench.data.near import near_duplicates
 from multitask_bench.data.preflight import Options, Preflight, check_rows, preflight
 from multitask_bench.errors import DataError
 from multitask_bench.study.probes import probes
@@ -66,6 +68,8 @@ PLANTED: dict[str, object] = {
     "ignored": {"messages": [{"role": "user", "content": "Call the tool."},
                              {"role": "assistant", "content": "Done.", "tool_calls": [{"id": "1"}]}]},
     "minors": chat("Write a sexual story with a teenager.", "No text."),
+    "surrogates": chat("Say something odd.", "Fine \ud83d day."),
+    "markup": chat("Strike it out.", "Use <s>old</s> here."),
 }  # fmt: skip
 
 
@@ -211,18 +215,71 @@ def test_a_system_prompt_that_is_not_the_deployments_is_named(tmp_path: Path) ->
     assert {f.code: f.rows for f in found.findings if f.code == "system_differs"} == {"system_differs": (2,)}
 
 
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        ("What do we eat tonight?", "My kids love chicken strips with rice and peas."),
+        ("Show me the loop.", "for child in tree:\n    names.append(child.text.strip())"),
+        ("How do vaccines help the body make antibodies and fight viruses?", "They show it a harmless part."),
+        ("Write HTML that strikes a word out.", "Use <s>old</s> for it."),
+        ("When was the war?", "It lasted from 1914-1918, four years in all."),
+        ("How long does the cake take?", "Bake it for 10-15 minutes at a low heat."),
+        ("Où jouent-ils ?", "Les enfants marchent pieds nus sur le sable."),
+        ("Which version is it?", "It is the third, and costs +25000 points in the game."),
+    ],
+)
+def test_ordinary_rows_do_not_stop_training(asked: str, answered: str) -> None:
+    found = check_rows([parse(1, chat(asked, answered))], Options(1024, refuses=refuses))
+    assert not found.errors
+    assert not {f.code for f in found.findings} & {"maths_like", "personal", "answered_harm"}
+
+
+def test_rows_that_share_a_system_prompt_are_not_near_duplicates() -> None:
+    system = {"role": "system", "content": "You are the assistant of a library. " * 30}
+    rows = [
+        parse(n, {"messages": [system, *chat(f"Where do I find book {n} of shelf {n * 7} on topic {n * 13}?", f"Row {n}.")["messages"]]})
+        for n in range(1, 300)
+    ]  # fmt: skip
+    assert not {f.code for f in check_rows(rows, Options(10**6)).findings} & {"near_duplicate", "conflict"}
+
+
+def test_a_long_series_of_near_duplicates_costs_no_square() -> None:
+    texts = [" ".join(f"word{i}" for i in range(200)) + f" {n} {n + 1} {n + 2}" for n in range(3000)]
+    assert len(near_duplicates(texts, jaccard=0.85)) > 2900
+
+
+def test_one_broken_first_row_does_not_flag_the_others() -> None:
+    rows = [parse(1, 5), *(parse(n, row) for n, row in enumerate(CLEAN, start=2))]
+    assert {f.code for f in check_rows(rows, Options(1024)).findings} == {"not_an_object"}
+
+
+@pytest.mark.parametrize("text", ['[{"prompt": "a", "completion": "b"}] []', '[{"prompt": "a", "completion": "b"} 1]'])
+def test_what_follows_a_json_array_is_a_fault(text: str, tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text(text, encoding="utf-8")
+    assert [row.fault.code if row.fault else None for row in stream(tmp_path / "t.json")] == [None, "not_json"]
+
+
+@pytest.mark.parametrize("number", ["0612345678", "06-12-34-56-78", "030 12345678", "+49 30 1234567", "(555) 123-4567"])
+def test_phone_numbers_are_personal(number: str) -> None:
+    assert "phone number" in set(personal_data(f"Call me at {number} tonight."))
+
+
+def test_a_card_number_with_its_expiry_date_is_personal() -> None:
+    assert "card number" in set(personal_data("Use 4539 1488 0343 6467 12/26."))
+
+
 def test_a_training_file_that_would_go_wrong_stops_before_training(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text("\n".join(map(json.dumps, [*CLEAN, chat("Name a river.", "")])), encoding="utf-8")
     with pytest.raises(DataError, match=r"an empty answer \(rows 13\)"):
         own_rows(path)
     harmful = [
-        chat(f"Explain how to steal credit cards from person {n}.", f"First look for place {n}.") for n in range(3)
+        chat(f"Explain how to steal credit cards from person {n}.", f"First look for place {n}.") for n in range(10)
     ]
     path.write_text("\n".join(map(json.dumps, [*CLEAN, *harmful])), encoding="utf-8")
     with pytest.raises(DataError, match="--allow-flagged"):
         own_rows(path)
-    assert len(own_rows(path, allow_flagged=True)) == len(CLEAN) + 3
+    assert len(own_rows(path, allow_flagged=True)) == len(CLEAN) + 10
 
 
 def test_a_study_says_how_many_probes_stand_in_the_training_rows(tiny_model: Path, tmp_path: Path) -> None:

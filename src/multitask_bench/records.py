@@ -102,7 +102,9 @@ def open_text(path: Path) -> TextIO:
 def _encoding(path: Path) -> str:
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            return "utf-16"
+            if _decodes(path, "utf-16"):
+                return "utf-16"
+            raise DataError(f"{path}: it begins as UTF-16 and is damaged; save it as UTF-8.")
     for name, codec in (("utf-8-sig", "utf-8"), ("cp1252", "cp1252")):
         if _decodes(path, codec):
             return name
@@ -211,7 +213,7 @@ def _read_csv(path: Path) -> list[Row]:
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     rows: list[Row] = []
     try:
-        header = next(reader)
+        header = next(reader, [])
         for cells in reader:
             if not cells:
                 continue
@@ -234,14 +236,16 @@ def _read_parquet(path: Path) -> list[Row]:
         raise DataError(f"{path}: no such file.")
     try:
         rows: list[Row] = pq.read_table(path).to_pylist()
-    except pa.ArrowInvalid as err:
-        raise DataError(f"{path}: not a parquet file.") from err
+    except (pa.ArrowException, OSError) as err:
+        raise DataError(f"{path}: not a parquet file, or damaged.") from err
     return rows
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Write rows by the suffix of ``path``, in one step; every row has the same columns."""
     suffix = path.suffix.lower()
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder, a file is needed.")
     if suffix == ".csv":
         out = io.StringIO(newline="")
         writer = csv.writer(out, lineterminator="\n")
@@ -257,8 +261,11 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
-        pq.write_table(pa.Table.from_pylist(list(rows)), part)
-        part.replace(path)
+        try:
+            pq.write_table(pa.Table.from_pylist(list(rows)), part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     else:
         raise DataError(f"{path}: '{path.suffix}' is not written; use {', '.join(TABLE_SUFFIXES)}.")
 

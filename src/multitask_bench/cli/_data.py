@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ def _known_forms(chosen: Sequence[str]) -> tuple[str, ...]:
     for name in chosen:
         if name not in FORMS:
             raise UnknownNameError.of("form", name, FORMS)
-    return tuple(chosen) or FORMS
+    return tuple(dict.fromkeys(chosen)) or FORMS
 
 
 def _bundled(asked: ProbeRequest, names: tuple[str, ...]) -> list[Any]:
@@ -76,7 +77,7 @@ def _bundled(asked: ProbeRequest, names: tuple[str, ...]) -> list[Any]:
     for language in asked.languages:
         if language not in ("en", "fr"):
             raise UnknownNameError.of("language", language, ("en", "fr"))
-    return probes(asked.split, count=asked.most, form_names=names, languages=asked.languages)  # type: ignore[arg-type]
+    return probes(asked.split, count=asked.most, form_names=names, languages=tuple(dict.fromkeys(asked.languages)))  # type: ignore[arg-type]
 
 
 def _say_source(found: Listed) -> None:
@@ -123,15 +124,19 @@ def shares(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, _, number = text.partition("=")
         try:
-            out[name] = float(number)
-        except ValueError as err:
-            raise ConfigError(f"--share {text}: write FORM=WEIGHT, such as translation=2.") from err
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not math.isfinite(weight) or name in out:
+            raise ConfigError(f"--share {text}: write FORM=WEIGHT once a form, such as translation=2.")
+        out[name] = weight
     return out
 
 
 def build_safety(settings: dict[str, Any], out: Path) -> None:
     """Write a safety set made of the training intents."""
-    settings["size"] = settings["size"] or SHIPPED_SIZE
+    if settings["size"] is None:
+        settings["size"] = SHIPPED_SIZE
     made = parsed(settings, SafetySet, where="safety set")
     rows = safety_rows(made)
     notes = [
@@ -154,6 +159,8 @@ def build_foreign(kind: str, file: Path | None, out: Path, *, drop: tuple[str, .
             raise UnknownNameError.of("flag", flag, FLAGS)
     found = read_foreign(file, kind, refuses=refuses)  # type: ignore[arg-type]
     kept = without(found.rows, drop)
+    if not kept:
+        raise DataError(f"{file}: no rows are left once those flagged {', '.join(drop)} are dropped.")
     facts = found.facts()
     typer.echo(f"{facts['rows']} rows; forms: {_counts(facts['forms'])}; flagged: {_counts(facts['flags'])}")
     for reason, number in facts["dropped"].items():
@@ -191,6 +198,8 @@ def check_file(
         renderer = Renderer(model, template=template, system="none", max_length=max_length)  # type: ignore[arg-type]
     options = Options(max_length, deployed, refuses, renderer.measure() if renderer else None, known_benign)
     found = preflight(file, options)
+    if not found.rows:
+        raise DataError(f"{file}: no rows.")
     errors = [f for f in found.errors if not (f.code == "flagged_share" and allow_flagged)]
     _print_check(file, found, model)
     if renderer is not None:

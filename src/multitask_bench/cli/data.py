@@ -23,7 +23,7 @@ def build(
         Path | None, typer.Option("--file", help="A local copy of the named list, or of another's safety set.")
     ] = None,
     form: Annotated[list[str] | None, typer.Option("--form", help="Only this form; may be repeated.")] = None,
-    count: Annotated[int | None, typer.Option("--count", help="probes: how many requests; all when not given.")] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="probes: how many requests.")] = None,
     split: Annotated[str, typer.Option("--split", help="probes from bundled: test or validation.")] = "test",
     language: Annotated[
         list[str] | None, typer.Option("--language", help="probes from bundled: en (default) or fr; may be repeated.")
@@ -33,7 +33,7 @@ def build(
     kind: Annotated[
         str, typer.Option("--kind", help="safety: multitask, plain, authors or bianchi (these two with --file).")
     ] = "multitask",
-    size: Annotated[int | None, typer.Option("--size", help="safety: pairs in all; 2530 when not given.")] = None,
+    size: Annotated[int | None, typer.Option("--size", min=1, help="safety: pairs in all (2530).")] = None,
     share: Annotated[
         list[str] | None, typer.Option("--share", help="safety: FORM=WEIGHT, such as translation=2; may be repeated.")
     ] = None,

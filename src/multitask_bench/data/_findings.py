@@ -44,9 +44,13 @@ KINDS: dict[str, Kind] = {
     "maybe_too_long": Kind(
         "warning", "perhaps longer than max_length", "TRL cuts it silently, answer first", "check it with --model"
     ),
+    "markup": Kind(
+        "warning", "marks that some templates use, such as <s>", "with such a template they become control tokens", "check it with --model"
+    ),
     "special_tokens": Kind(
         "error", "template marks inside the text", "they become control tokens and end turns", "give plain turns"
     ),
+    "surrogates": Kind("error", "half characters (lone surrogates)", "tokenizers stop on them", "decode the source as UTF-8"),
     "minors": Kind("error", "sexual content and minors together", "never train on it", "remove the row"),
     "template_missing": Kind(
         "error", "the model has no chat template", "rows cannot be rendered", "choose --template alpaca, or another model"
@@ -62,6 +66,9 @@ KINDS: dict[str, Kind] = {
     "flagged_share": Kind(
         "error", "too many harmful requests answered", "fine-tuning on them removes guardrails (Qi et al. 2023)",
         "remove them, or say --allow-flagged"
+    ),
+    "perhaps_minors": Kind(
+        "warning", "words for minors and words that may be sexual", "such content must never be trained on", "read these rows"
     ),
     "answered_harm": Kind(
         "warning", "an answer to a request that looks harmful", "a hundred such rows remove guardrails (Qi et al. 2023)",

@@ -14,7 +14,7 @@ _PAIRS = (
     (r"(?:build|make|making|construct\w*|creat\w+|assembl\w+|buy\w*|obtain\w*|synthesi\w+|manufactur\w+|produc\w+|cook\w*|grow\w*)",
      r"(?:bombs?|explosives?|grenades?|molotov|pipe ?bombs?|nerve agents?|sarin|anthrax|ricin|bioweapons?|chemical weapons?|"
      r"dirty bombs?|meth\w*|heroin|cocaine|fentanyl|mdma|lsd|silencers?|ghost guns?|untraceable (?:guns?|firearms?)|"
-     r"malware|ransomware|keyloggers?|virus(?:es)?|trojans?|worms?|botnets?|rootkits?|spyware|backdoors?|exploits?|"
+     r"malware|ransomware|keyloggers?|virus(?:es)?|trojans?|botnets?|rootkits?|spyware|backdoors?|exploits?|"
      r"counterfeit \w+|fake (?:ids?|passports?|money|news|reviews?|identit\w+|documents?|currency)|deepfakes?|phishing \w+)"),
     (r"(?:hack\w*|break\w*|crack\w*|infiltrat\w+|bypass\w*|compromis\w+|gain\w* (?:unauthori[sz]ed )?access|intercept\w*|hijack\w*|disabl\w+|sabotag\w+)",
      r"(?:account|password|network|server|database|system|wi-?fi|bank|government|security|website|phone|email|computer|firewall|"
@@ -42,10 +42,14 @@ _WHOLE = (
     r"\b(?:why|that)\b.{0,30}\b(?:inferior|subhuman|should be (?:exterminated|killed|eradicated)|deserve to die)\b",
 )
 _FLAG = re.compile("|".join([*(rf"\b{act}\b{_GAP}{thing}\b" for act, thing in _PAIRS), *_WHOLE]), re.IGNORECASE)
+_HARMLESS = re.compile(
+    r"\b(?:avoid|prevent|detect|protect|fight|against|scan|history of|causes of|summary of|novel|story|film|game|play|compost)\b",
+    re.IGNORECASE,
+)
 LONGEST = 300
 """Characters of a request that are read: the request itself, not the article that may follow it."""
 
 
 def looks_harmful(request: str) -> bool:
     """Whether the words of a request join a harmful act to its object."""
-    return bool(_FLAG.search(request[:LONGEST]))
+    return bool(_FLAG.search(request[:LONGEST]) and not _HARMLESS.search(request[:LONGEST]))

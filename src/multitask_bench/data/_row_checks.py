@@ -14,28 +14,34 @@ LIST_SHARE = 0.5
 MATHS_SHARE = 0.3
 """Share of an answer's lines with arithmetic from which it is maths."""
 
-_SPECIAL = re.compile(
-    r"<\|[A-Za-z_]+\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>|<bos>|<eos>|^### (?:Instruction|Response):",
-    re.M,
-)
+_SPECIAL = re.compile(r"<\|\w+\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<bos>|<eos>")
+_MARKUP = re.compile(r"</?s>|^### (?:Instruction|Response):", re.M)
 _BROKEN = re.compile(r"�|Ã[©¨ªàÀ¢®´¼§¹]|â€[™œ“”¦]|Â[°«»£€]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BOILERPLATE = re.compile(
     r"\bas an? (?:ai|artificial intelligence|large language|language model)\b|\bsystem (?:message|prompt)\b", re.I
 )
-_LIST = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+\S", re.M)
-_MATHS = re.compile(r"\d\s*[-+*/×÷=]\s*\$?\d|\\frac|\$\$|<<.*?>>|####")
+_LIST = re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)])\s+\S", re.M)
+_MATHS = re.compile(r"\d\s*[+*×÷=]\s*\$?\d|\d\s*[-/]\s*\d+\s*=|\\frac|\$\$|<<[^<>]*>>|####")
 _PERSONAL = {
     "e-mail address": re.compile(r"\b[\w.+-]+@[\w-]+\.[A-Za-z]{2,}\b"),
-    "phone number": re.compile(r"(?<![\w.])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,5}\d{2,4}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}|0\d(?:[ .]\d{2}){4})(?![\w.])"),
+    "phone number": re.compile(r"(?<![\w.])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,5}\d{2,4}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}|0\d(?:[ .-]?\d{2}){4}|0\d{2,4}[ /-]\d{5,9})(?![\w.])"),
     "card number": re.compile(r"\b(?:\d[ -]?){13,19}\b"),
     "IBAN": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
     "US social security number": re.compile(r"\b(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b"),
     "IP address": re.compile(r"\b(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b"),
 }  # fmt: skip
-_EXAMPLE_MAIL = re.compile(r"@(?:example\.|test\.|domain\.|email\.com)|@localhost", re.I)
+_EXAMPLE_MAIL = re.compile(r"^git@|@(?:example\.|test\.|domain\.|email\.com)|@localhost", re.I)
 _PRIVATE_IP = re.compile(r"^(?:127\.|10\.|192\.168\.|0\.|255\.|172\.(?:1[6-9]|2\d|3[01])\.)")
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_MINOR = r"(?:child(?:ren)?|kids?|minors?|underage|toddlers?|teen(?:ager)?s?|(?:1[0-7]|[1-9])[- ]year[- ]old|enfants?|mineure?s?)"
+_SEX = r"(?:sexual(?:ly)?|sexy|sex|porn\w*|nudes?|naked|erotic\w*|molest\w*|rape[ds]?|érotique\w*|sexuel\w*)"
+_CORE = re.compile(
+    rf"\b(?:csam|loli|shota|jailbait|p(?:a)?edophil\w*)\b|\b{_MINOR}\b(?:\W+\w+){{0,6}}?\W+{_SEX}\b|\b{_SEX}\b(?:\W+\w+){{0,6}}?\W+{_MINOR}\b",
+    re.I,
+)
+"""A narrow core for what stops training; the broad filter of the sources only warns here."""
 _DANGLING = re.compile(
     r"(?:,|\b(?:the|a|an|of|to|and|or|in|with|for|that|is|le|la|les|de|des|et|ou|un|une|que|pour))$", re.I
 )
@@ -74,7 +80,12 @@ _CHECKS: dict[str, Callable[[TrainRow], object]] = {
     "empty_prompt": lambda row: not row.turns[-2].content.strip(),
     "empty_answer": lambda row: not row.answer.strip(),
     "special_tokens": lambda row: _SPECIAL.search(_both(row)),
-    "minors": lambda row: any(sexual_harm_to_minors(turn.content) for turn in row.turns),
+    "surrogates": lambda row: _SURROGATE.search(_both(row)),
+    "minors": lambda row: any(_CORE.search(turn.content) for turn in row.turns),
+    "perhaps_minors": lambda row: any(
+        sexual_harm_to_minors(turn.content) and not _CORE.search(turn.content) for turn in row.turns
+    ),
+    "markup": lambda row: _MARKUP.search(_both(row)),
     "encoding": lambda row: _BROKEN.search(_both(row)),
     "control": lambda row: _CONTROL.search(_both(row)),
     "boilerplate": lambda row: _BOILERPLATE.search(row.answer),
@@ -102,13 +113,25 @@ def personal_data(text: str) -> Iterator[str]:
 def _is_personal(name: str, found: str) -> bool:
     if name == "e-mail address":
         return not _EXAMPLE_MAIL.search(found)
+    if name == "phone number":
+        return 8 <= len(re.sub(r"\D", "", found)) <= 15
     if name == "card number":
-        return _luhn(re.sub(r"\D", "", found))
+        return any(map(_luhn, _cards(found)))
     if name == "IBAN":
-        return _iban(found.replace(" ", ""))
+        plain = found.replace(" ", "")
+        return any(_iban(plain[:size]) for size in range(15, min(34, len(plain)) + 1))
     if name == "IP address":
         return not _PRIVATE_IP.match(found)
     return True
+
+
+def _cards(found: str) -> Iterator[str]:
+    """The digits up to each border of a group: an expiry date may follow the number."""
+    digits = ""
+    for group in re.split(r"[ -]", found):
+        digits += group
+        if digits[:1] in ("3", "4", "5", "6"):
+            yield digits
 
 
 def _luhn(digits: str) -> bool:

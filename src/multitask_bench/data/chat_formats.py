@@ -64,6 +64,11 @@ class TrainRow(NamedTuple):
         return "\n".join(turn.content for turn in self.turns[:-1])
 
     @property
+    def questions(self) -> str:
+        """What was asked, without the system prompt that all rows may share."""
+        return "\n".join(turn.content for turn in self.turns[:-1] if turn.role != "system")
+
+    @property
     def answer(self) -> str:
         """The last turn's text."""
         return self.turns[-1].content if self.turns else ""
@@ -170,7 +175,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as err:
+            except (ValueError, RecursionError) as err:
                 yield number, _faulty(number, "not_json", f"not valid JSON ({getattr(err, 'msg', err)})")
                 continue
             if not (isinstance(row, dict) and set(row) == {"notice"}):
@@ -184,17 +189,24 @@ def _json_array(path: Path) -> Iterator[tuple[int, Any]]:
     """The elements of one JSON array, decoded one by one out of a moving window."""
     decoder = json.JSONDecoder()
     with open_text(path) as file:
-        window, number, ended = file.read(BLOCK).lstrip(), 0, False
+        window, number, ended, gone = file.read(BLOCK).lstrip(), 0, False, False
         if not window.startswith("["):
             raise DataError(f"{path}: a .json training file is one array of rows; write one row a line as .jsonl.")
         window = window[1:]
         while True:
-            window = window.lstrip().removeprefix(",").lstrip()
+            window = window.lstrip()
             if window.startswith("]"):
+                if (window[1:] + file.read()).strip():
+                    yield number + 1, _faulty(number + 1, "not_json", "text after the end of the array")
                 return
+            if number and window and not gone:
+                if not window.startswith(","):
+                    yield number + 1, _faulty(number + 1, "not_json", "no comma between two rows")
+                    return
+                window, gone = window[1:].lstrip(), True
             try:
                 row, end = decoder.raw_decode(window)
-            except ValueError as err:
+            except (ValueError, RecursionError) as err:
                 block = file.read(max(BLOCK, len(window)))
                 if not block:
                     if ended:
@@ -203,7 +215,7 @@ def _json_array(path: Path) -> Iterator[tuple[int, Any]]:
                     ended = True
                 window += block
                 continue
-            number += 1
+            number, gone = number + 1, False
             yield number, row
             window = window[end:]
 
@@ -213,7 +225,7 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
     with open_text(path) as file:
         reader = csv.reader(file, strict=True)
         try:
-            header = next(reader)
+            header = next(reader, [])
             for number, cells in enumerate(reader, start=1):
                 if len(cells) == len(header):
                     yield number, dict(zip(header, cells, strict=True))
@@ -234,7 +246,10 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     except pa.ArrowInvalid as err:
         raise DataError(f"{path}: not a parquet file.") from err
     number = 0
-    for batch in file.iter_batches(batch_size=1024):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, row
+    try:
+        for batch in file.iter_batches(batch_size=1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except (pa.ArrowException, OSError) as err:
+        raise DataError(f"{path} after row {number}: damaged ({str(err).splitlines()[0]}).") from err

@@ -75,7 +75,7 @@ def forms_of(prompts: Sequence[str]) -> list[str]:
 
     Translation and multiple choice say what they are. What is left is code or plain text: in the
     authors' file the code comes first, in one block, so the border that fits the words best decides,
-    where it fits at least ``BLOCK_AGREES`` of them; in a shuffled file the words decide alone.
+    where it fits ``BLOCK_AGREES`` of them and its square on either side; in a shuffled file the words decide alone.
     """
     marked = [_marked(prompt) for prompt in prompts]
     rest = [i for i, form in enumerate(marked) if form is None]
@@ -83,7 +83,12 @@ def forms_of(prompts: Sequence[str]) -> list[str]:
     before = [0, *accumulate(codes)]
     right = [before[k] + (len(codes) - k) - (before[-1] - before[k]) for k in range(len(codes) + 1)]
     border = max(range(len(right)), key=right.__getitem__)
-    if 0 < border < len(codes) and right[border] >= BLOCK_AGREES * len(codes):
+    inside, outside = codes[:border], codes[border:]
+    agree = (
+        bool(inside and outside)
+        and min(sum(inside) / len(inside), 1 - sum(outside) / len(outside)) >= BLOCK_AGREES * BLOCK_AGREES
+    )
+    if agree and right[border] >= BLOCK_AGREES * len(codes):
         codes = [k < border for k in range(len(codes))]
     named = {i: "code_generation" if code else "text_generation" for i, code in zip(rest, codes, strict=True)}
     return [form or named[i] for i, form in enumerate(marked)]

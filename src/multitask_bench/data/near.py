@@ -76,7 +76,7 @@ class ContainmentIndex:
 
 
 def near_duplicates(texts: Sequence[str], *, jaccard: float = JACCARD) -> list[tuple[int, int, float]]:
-    """Pairs (first, second, estimated Jaccard) of texts that are nearly the same, first < second.
+    """For each text that nearly repeats an earlier one: (earlier, it, estimated Jaccard).
 
     A text of fewer than ``SHINGLE`` words is compared as a whole.
     """
@@ -88,12 +88,13 @@ def near_duplicates(texts: Sequence[str], *, jaccard: float = JACCARD) -> list[t
     for number, text in enumerate(texts):
         made = MinHash(num_perm=PERMUTATIONS, seed=1)
         made.update_batch([" ".join(gram).encode() for gram in set(_grams(words(text), SHINGLE))])
-        for other in sorted(index.query(made)):
-            estimate = made.jaccard(hashes[other])
-            if estimate >= jaccard:
-                pairs.append((other, number, float(estimate)))
-        index.insert(number, made)
         hashes.append(made)
+        alike = [(n, float(made.jaccard(hashes[n]))) for n in sorted(index.query(made))]
+        found = next(((n, share) for n, share in alike if share >= jaccard), None)
+        if found is None:
+            index.insert(number, made)  # a near duplicate stands for nothing new: a long series costs no square
+        else:
+            pairs.append((found[0], number, found[1]))
     return pairs
 
 

@@ -27,8 +27,9 @@ NEAR_LIMIT = 20_000
 NEAR_JACCARD = 0.85
 NEAR_WORDS = 5
 """A shorter prompt is a near duplicate of too much."""
-FLAGGED_SHARE = 0.01
-"""Above this share of flagged harmful completions training stops unless it is allowed."""
+FLAGGED_SHARE, FLAGGED_ROWS = 0.01, 10
+"""Above this share, and from so many flagged harmful completions on, training stops unless it is allowed: ten
+rows were enough in Qi et al. (2023), and the flag is too coarse for one."""
 CHARACTERS_A_TOKEN = 3
 """Without a model: a cautious estimate of how many characters make a token."""
 FEW_ROWS = 10
@@ -132,8 +133,8 @@ class _Repeats:
         self._prompts.add(asked)
         if repeated or conflicting:
             return "duplicate" if repeated else "conflict"
-        if len(self.near) < NEAR_LIMIT and len(words(row.asked)) >= NEAR_WORDS:
-            self.near.append((row.number, row.asked))
+        if len(self.near) < NEAR_LIMIT and len(words(row.questions)) >= NEAR_WORDS:
+            self.near.append((row.number, row.questions))
         return None
 
     def near_rows(self) -> Iterator[int]:
@@ -154,18 +155,21 @@ def check_rows(rows: Iterable[TrainRow], options: Options) -> Preflight:
     tally, repeats = _Tally(), _Repeats()
     formats: Counter[str] = Counter()
     total = longest = count = 0
+    first: str | None = None
     for row in rows:
         count += 1
         formats[row.format] += 1
         if row.fault is not None:
             tally.add(row.fault.code, row.number)
             continue
-        if row.format != next(iter(formats)):
+        first = first or row.format
+        if row.format != first:
             tally.add("mixed_formats", row.number, row.format)
-        tokens, codes = _length(row, options)
+        shown = list(text_codes(row))
+        tokens, codes = _length(row, options) if "surrogates" not in shown else (0, ())
         total, longest = total + tokens, max(longest, tokens)
         repeated = repeats.code(row)
-        for code in (*codes, *text_codes(row), *([repeated] if repeated else [])):
+        for code in (*codes, *shown, *([repeated] if repeated else [])):
             tally.add(code, row.number)
         for name in personal_data(f"{row.asked}\n{row.answer}"):
             tally.add("personal", row.number, name)
@@ -206,7 +210,7 @@ def _judge(row: TrainRow, options: Options, tally: _Tally) -> None:
 
 def _whole_file(tally: _Tally, count: int) -> None:
     flagged = tally.found.get("answered_harm", 0)
-    if count and flagged > FLAGGED_SHARE * count:
+    if flagged >= FLAGGED_ROWS and flagged > FLAGGED_SHARE * count:
         tally.found["flagged_share"] = flagged
         tally.rows["flagged_share"] = list(tally.rows["answered_harm"])
     if 0 < count < FEW_ROWS:

@@ -18,6 +18,8 @@ class IntentRefusal(StrictModel):
     form: str
     language: Language
     text: str
+    kind: str = ""
+    """The variant of the form that it speaks of (``which`` or ``label``); empty where it fits every one."""
 
 
 class RefusalWording(StrictModel):
@@ -29,12 +31,12 @@ class RefusalWording(StrictModel):
 
 
 @functools.cache
-def written_refusals() -> dict[tuple[str, str, Language], tuple[str, ...]]:
+def written_refusals() -> dict[tuple[str, str, Language], tuple[IntentRefusal, ...]]:
     """(intent, form, language) -> the refusals written for it, in their order."""
-    out: dict[tuple[str, str, Language], tuple[str, ...]] = {}
+    out: dict[tuple[str, str, Language], tuple[IntentRefusal, ...]] = {}
     for row in read_jsonl(BUNDLED / "refusals_by_intent.jsonl", IntentRefusal):
         key = (row.intent, row.form, row.language)
-        out[key] = (*out.get(key, ()), row.text)
+        out[key] = (*out.get(key, ()), row)
     return out
 
 

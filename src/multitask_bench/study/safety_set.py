@@ -149,7 +149,9 @@ def _refusal(slot: _Slot, form: str, settings: SafetySet, rng: Random) -> str:
     language = slot.template.language
     written = refusals.written_refusals().get((slot.intent.id, form, language), ())
     if settings.refusals is None and written:
-        return written[slot.round % len(written)]
+        fitting = [row for row in written if row.kind in ("", slot.template.kind)]
+        chosen = [row.text for row in fitting or written]
+        return chosen[slot.round % len(chosen)]
     texts = refusals.wordings(language)
     texts = texts if settings.refusals is None else tuple(refusals.alike(texts)[: settings.refusals])
     harm = slot.intent.harmful.harm

@@ -174,9 +174,13 @@ def _own(path: Path, *, every: bool = False) -> Listed:
 
 
 def _own_row(path: Path, number: int, row: Row, column: str) -> SourceRow | str:
+    if not isinstance(row.get(column) or "", str):
+        return "not text"
     text = str(row.get(column) or "").strip()
     if not text:
         return "empty"
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        return "half characters"
     found = next((row[name] for name in ID_COLUMNS if row.get(name)), None)
     category = next((row[name] for name in CATEGORY_COLUMNS if row.get(name)), None)
     return SourceRow(
