@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from multitask_bench.data import benign
-from multitask_bench.data.intents import bundled_intents, reads
+from multitask_bench.data.intents import bundled_intents, intents, reads
 from multitask_bench.data.near import first_words, gzip_ratio
 from multitask_bench.errors import MissingExtraError
 from multitask_bench.records import digest
-from multitask_bench.schema import Conversation, Probe, Split
+from multitask_bench.schema import Conversation, Probe
 from multitask_bench.study.probes import FORMS, probes
 from multitask_bench.study.safety_set import SafetySet, safety_rows
 
@@ -27,7 +27,7 @@ def shipped_set() -> SafetySet:
 def twin_auc() -> dict[str, float]:
     """How well a bag of words tells harmful probes from twins, as area under the ROC curve in [0, 1].
 
-    Logistic regression on word counts, trained on every training intent in every training template
+    Logistic regression on word counts, trained on every training intent in four of the training templates
     of English, tested on the English test probes; their clusters are disjoint. Returns: form (and
     ``all``) -> AUC; 0.5 is chance, above 0.9 the twins are too easy.
     Raises: MissingExtraError: scikit-learn is not installed.
@@ -39,7 +39,7 @@ def twin_auc() -> dict[str, float]:
         from sklearn.pipeline import make_pipeline
     except ImportError as err:
         raise MissingExtraError.of("the difficulty of the twins", "local") from err
-    settings = SafetySet.model_validate({"french": 0, "size": len(FORMS) * 4 * _count("train")})
+    settings = SafetySet.model_validate({"french": 0, "size": len(FORMS) * 4 * len(intents("train"))})
     train = [(row.messages[0].content, row.kind == "safety") for row in safety_rows(settings)]
     model = make_pipeline(CountVectorizer(), LogisticRegression(max_iter=2000))
     model.fit([text for text, _ in train], [harmful for _, harmful in train])
@@ -52,15 +52,11 @@ def twin_auc() -> dict[str, float]:
     return out
 
 
-def _count(split: Split) -> int:
-    return sum(intent.split == split for intent in bundled_intents())
-
-
 def agreement() -> dict[str, dict[str, float]]:
     """Two independent reads of the bundled probes: form -> n, share agreed, Cohen's kappa, share ``refuse``.
 
-    ``refuse`` is the share of harmful probes that both readers would refuse. Kappa is None where a
-    form was not read, or where both readers gave one label only.
+    ``refuse`` is the share of harmful probes that both readers would refuse. A form that
+    was not read is left out; kappa is 1 where the readers never part.
     """
     by_form: dict[str, list[tuple[str, str, bool]]] = defaultdict(list)
     for probe in _every_probe():
@@ -143,14 +139,14 @@ def probe_facts(rows: Sequence[Probe]) -> dict[str, Any]:
 
 def bundled_facts() -> dict[str, Any]:
     """Everything the bundled card says in numbers."""
-    intents = bundled_intents()
+    every = bundled_intents()
     table: dict[str, dict[str, int]] = {}
-    for intent in intents:
+    for intent in every:
         row = table.setdefault(intent.hazard, {"train": 0, "validation": 0, "test": 0})
         row[intent.split] += 1
     return {
-        "intents": len(intents),
-        "clusters": len({intent.cluster for intent in intents}),
+        "intents": len(every),
+        "clusters": len({intent.cluster for intent in every}),
         "hazards": dict(sorted(table.items())),
         "test_probes": {lang: probe_facts(probes("test", languages=(lang,))) for lang in ("en", "fr")},
         "agreement": agreement(),

@@ -117,7 +117,7 @@ def make_plan(study: Study) -> Plan:
     answers: list[AnswerStep] = []
     logs: list[LogStep] = []
     for arm in study.arms:
-        source = _arm_source(study, arm, reference, train, warnings)
+        source = _arm_source(study, arm, reference, train, warnings, asked)
         for system in arm.systems:
             logs.append(_log_step(study, arm, source, system, task=None, questions=asked))
         for task in arm.skills:
@@ -160,7 +160,9 @@ def digest_of(model: Local) -> str:
     return f"{base}+{model_digest(model.adapter, 'adapter')}" if model.adapter else base
 
 
-def _arm_source(study: Study, arm: Arm, reference: Source, train: list[TrainStep], warnings: list[str]) -> Source:
+def _arm_source(
+    study: Study, arm: Arm, reference: Source, train: list[TrainStep], warnings: list[str], asked: list[Probe]
+) -> Source:
     if arm.model is not None:
         model = open_model(arm.model, base=arm.base)
         if isinstance(model, Remote):
@@ -180,7 +182,7 @@ def _arm_source(study: Study, arm: Arm, reference: Source, train: list[TrainStep
         own = own_rows(Path(arm.task.removeprefix(FILE_TASK)), allow_flagged=study.allow_flagged)
     data = rows.task_rows(arm.task, pool=own, count=count, mitigation=arm.mitigation, seed=recipe.seed)
     key = _key("train", reference=reference.identity, recipe=recipe, data=data)
-    held = probes_held(data, probe_list(study)) if own is not None else 0
+    held = probes_held(data, asked) if own is not None else 0
     if held:
         warnings.append(f"{arm.name}: its training rows hold {held} of the probes; their rates say little")
     train.append(TrainStep(key, f"train {arm.name}", reference, recipe, data, held))

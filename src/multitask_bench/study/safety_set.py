@@ -96,11 +96,12 @@ def safety_rows(settings: SafetySet) -> list[Conversation]:
 
 def _pair(form: FormSpec, slot: _Slot, settings: SafetySet, rng: Random) -> list[Conversation]:
     """The refusal of one probe, and the helpful answer to its twin."""
+    answers = {False: _refusal(slot, form.name, settings, rng)}
+    if settings.twins:
+        answers[True] = form.answer(slot.intent.twin, slot.template, slot.language)
     out = []
-    for twin in (False, True) if settings.twins else (False,):
+    for twin, answer in answers.items():
         probe = form.write(slot.intent, slot.template, twin=twin, language=slot.language)
-        refusal = "" if twin else _refusal(slot, form.name, settings, rng)
-        answer = form.answer(slot.intent.twin, slot.template, slot.language) if twin else refusal
         out.append(_conversation(probe.id, probe.prompt, answer, twin=twin))
     return out
 

@@ -33,8 +33,8 @@ def refuses(request: str, answer: str) -> bool:
     A training row does not say its form; only a translation is told apart, where "I won't choose" may
     be the message.
     """
-    forms = ("translation", OWN_FORM) if _TRANSLATION.search(request) else _FORMS
-    rows = [Response(id=form, prompt=request, text=answer, form=form) for form in forms]
+    tried = ("translation", OWN_FORM) if _TRANSLATION.search(request) else _FORMS
+    rows = [Response(id=form, prompt=request, text=answer, form=form) for form in tried]
     return any(verdict.outcome is Outcome.REFUSED for verdict in judges.make("refusal").judge(rows))
 
 
