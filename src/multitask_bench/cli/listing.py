@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-KINDS = ("forms", "judges", "mitigations", "sources", "tasks", "templates", "systems", "hazards")
+KINDS = ("forms", "judges", "mitigations", "sources", "task-sources", "tasks", "templates", "systems", "hazards")
 
 
 def listing(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
@@ -17,6 +17,7 @@ def listing(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None
     from multitask_bench.data import benign
     from multitask_bench.data.intents import bundled_intents
     from multitask_bench.data.sources import sources
+    from multitask_bench.data.task_sources import task_sources
     from multitask_bench.errors import UnknownNameError
     from multitask_bench.forms import forms
     from multitask_bench.judges import judges
@@ -34,6 +35,8 @@ def listing(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None
         lines = [f"{n}  {(mitigations.get(n).__doc__ or '').strip()}" for n in mitigations.names()]
     elif kind == "sources":
         lines = [_source_line(n) for n in sources.names()]
+    elif kind == "task-sources":
+        lines = [_task_source_line(n) for n in task_sources.names()]
     elif kind == "tasks":
         lines = [f"{n}  {len(benign.rows(n))} rows" for n in (*benign.TASKS, benign.CHAT)]
     elif kind == "hazards":
@@ -50,3 +53,11 @@ def _source_line(name: str) -> str:
     spec = sources.get(name)
     where = spec.address or "local file only (--file)"
     return f"{name}  {spec.licence}; gated: {spec.gated}; {spec.paper}; {where}"
+
+
+def _task_source_line(name: str) -> str:
+    from multitask_bench.data.task_sources import task_sources
+
+    spec = task_sources.get(name)
+    where = f"pinned: {spec.base}" if spec.base else "not pinned: local file only (file: PATH)"
+    return f"{name}  {spec.task}; {spec.licence}; gated: {spec.gated}; {spec.paper}; {where}"
