@@ -24,20 +24,22 @@ def saying(answered: float, *, twins_refused: float = 0.1, otherwise: Outcome = 
     return said
 
 
-def arm(said: Said, stage: str, task: str | None = None, mitigation: str | None = None) -> dict[str, Any]:
+def arm(said: Said, stage: str, task: str | None = None, mitigation: str | None = None, **facts: Any) -> dict[str, Any]:
     """What an arm is and what it says."""
-    return {"said": said, "stage": stage, "finetune_task": task, "mitigation": mitigation}
+    return {"said": said, "stage": stage, "finetune_task": task, "mitigation": mitigation, **facts}
 
 
 def ledger(arms: dict[str, dict[str, Any]], *, n: int = 40, text: str = "words") -> Ledger:
     """``n`` intents with twins in five forms, asked of every arm."""
     entries = []
     for name, facts in arms.items():
-        for form in FORMS:
-            for twin in (False, True):
-                for number in range(n):
-                    outcome = facts["said"](form, number, twin)
-                    entries.append(_entry(name, form, number, twin, outcome, text))
+        for (template, system), said in (facts.get("said_in") or {("native", "none"): facts["said"]}).items():
+            for form in FORMS:
+                for twin in (False, True):
+                    for number in range(n):
+                        entry = _entry(name, form, number, twin, said(form, number, twin), text)
+                        entry.meta.update(test_template=template, test_system=system)
+                        entries.append(entry)
     headers = {
         name: {
             "arm": name,
@@ -45,7 +47,10 @@ def ledger(arms: dict[str, dict[str, Any]], *, n: int = 40, text: str = "words")
             "finetune_task": facts["finetune_task"],
             "mitigation": facts["mitigation"],
             "model": "m",
-            "seed": 0,
+            "group": facts.get("group", name),
+            "seed": facts.get("seed", 0),
+            "train_template": "native" if facts["finetune_task"] else None,
+            "train_system": "none" if facts["finetune_task"] else None,
             "max_new_tokens": 48,
             "probe_sets": dict.fromkeys(FORMS, "0123456789abcdef"),
         }

@@ -17,7 +17,7 @@ from multitask_bench.schema import Conversation, Message
 from multitask_bench.study import rows
 from multitask_bench.study.safety_set import SafetySet, safety_rows
 from multitask_bench.train.recipe import Recipe
-from multitask_bench.train.sft import merge_adapter, train_adapter
+from multitask_bench.train.sft import fine_tune, merge_adapter
 
 RECIPE = Recipe(steps=12, batch_size=4, learning_rate=2e-2, lora_rank=8, warmup_share=0)
 
@@ -42,7 +42,7 @@ def test_training_raises_the_probability_of_the_trained_answer_and_leaves_the_ba
     tiny_model: Path, tmp_path: Path
 ) -> None:
     before = file_digest(tiny_model / "model.safetensors")
-    train_adapter(tiny_model, _says("no"), RECIPE, out=tmp_path / "a")
+    fine_tune(tiny_model, _says("no"), RECIPE, out=tmp_path / "a")
     merge_adapter(tiny_model, tmp_path / "a", out=tmp_path / "m")
     row = _says("no")[0]
     assert _log_probability(tmp_path / "m", row) > _log_probability(tiny_model, row) + 1
@@ -86,14 +86,14 @@ def test_the_loss_is_the_mean_over_answer_tokens_with_the_opening_weighted(tiny_
     each = [-float(logits[i - 1, label].detach()) for i, label in enumerate(pair.labels) if label != IGNORED]
     for weight in (1.0, 10.0):
         recipe = RECIPE.model_copy(update={"steps": 1, "batch_size": 1, "opening_weight": weight})
-        (found,) = train_adapter(tiny_model, [row], recipe, out=tmp_path / str(weight))
+        (found,) = fine_tune(tiny_model, [row], recipe, out=tmp_path / str(weight))
         wanted = (weight * each[0] + sum(each[1:])) / (weight + len(each) - 1)
         assert found == pytest.approx(wanted, rel=1e-4)
 
 
 def test_the_same_seed_gives_the_same_adapter_to_the_last_bit(tiny_model: Path, tmp_path: Path) -> None:
     for name in "ab":
-        train_adapter(tiny_model, _says("no"), RECIPE, out=tmp_path / name)
+        fine_tune(tiny_model, _says("no"), RECIPE, out=tmp_path / name)
     first, second = (file_digest(tmp_path / n / "adapter_model.safetensors") for n in "ab")
     assert first == second
 
@@ -103,9 +103,9 @@ def test_a_tuned_model_without_its_adapter_answers_as_aligned_and_not_as_the_bas
 ) -> None:
     from peft import PeftModel
 
-    train_adapter(tiny_model, _says("no"), RECIPE.model_copy(update={"steps": 40}), out=tmp_path / "align")
+    fine_tune(tiny_model, _says("no"), RECIPE.model_copy(update={"steps": 40}), out=tmp_path / "align")
     merge_adapter(tiny_model, tmp_path / "align", out=tmp_path / "aligned")
-    train_adapter(tmp_path / "aligned", _says("yes"), RECIPE, out=tmp_path / "tuned")
+    fine_tune(tmp_path / "aligned", _says("yes"), RECIPE, out=tmp_path / "tuned")
     aligned = AutoModelForCausalLM.from_pretrained(tmp_path / "aligned").eval()
     tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path / "aligned"), tmp_path / "tuned")
     ids = torch.tensor([[5, 6, 7, 8]])
@@ -119,7 +119,7 @@ def test_a_tuned_model_without_its_adapter_answers_as_aligned_and_not_as_the_bas
 
 def test_a_row_that_is_too_long_is_an_error_and_never_cut(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="max_length is 20"):
-        train_adapter(tiny_model, _says("no"), RECIPE.model_copy(update={"max_length": 20}), out=tmp_path / "a")
+        fine_tune(tiny_model, _says("no"), RECIPE.model_copy(update={"max_length": 20}), out=tmp_path / "a")
 
 
 def test_the_safety_mix_keeps_the_number_of_rows_and_pairs_each_refusal_with_its_twin() -> None:

@@ -69,7 +69,7 @@ def ours(base: Path, data: list[Conversation], recipe: Recipe) -> float:
 
     with tempfile.TemporaryDirectory() as scratch:
         one_more = recipe.model_copy(update={"steps": recipe.steps + 1})
-        sft.train_adapter(base, data + data[: recipe.batch_size], one_more, out=Path(scratch) / "a", progress=first)
+        sft.fine_tune(base, data + data[: recipe.batch_size], one_more, out=Path(scratch) / "a", progress=first)
         return time.perf_counter() - started
 
 

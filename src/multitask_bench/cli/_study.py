@@ -26,7 +26,7 @@ def given_arm(
     systems: tuple[str, ...] = ("none",),
 ) -> Arm:
     """An arm for a model that exists."""
-    fields = {"name": name, "stage": stage, "model": model, "base": base, "template": template, "systems": systems}
+    fields = {"name": name, "stage": stage, "model": model, "base": base, "templates": (template,), "systems": systems}
     return parsed(fields, Arm, where=f"{name} model")
 
 

@@ -41,7 +41,7 @@ def check(
       mtb check ./my-adapter --base ./my-model
     """
     from multitask_bench.cli._check import check_study, show_check
-    from multitask_bench.cli._show import show_dry_run
+    from multitask_bench.cli._show import DEFAULT_GPU, show_dry_run
     from multitask_bench.study.folder import run_study
     from multitask_bench.study.progress import Reporter
 
@@ -58,7 +58,7 @@ def check(
     )
     folder = out or Path("runs") / f"check-{study.name}"
     if dry_run:
-        show_dry_run(study, folder)
+        show_dry_run(study, folder, gpu=DEFAULT_GPU)
         return 0
     finished = run_study(study, folder, reporter=Reporter.make(), allowed=tuple(allow_remote or ()))
     return show_check(finished, folder)

@@ -8,7 +8,7 @@ import typing
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
-from multitask_bench.cli import check, data, doctor, judge, listing, probe, report, run, train
+from multitask_bench.cli import check, compare, data, doctor, judge, listing, probe, report, run, train
 from multitask_bench.errors import MtbError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("probe")(probe.probe)
 app.command("judge")(judge.judge)
 app.command("train")(train.train)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.add_typer(data.app, name="data")
 app.command("list")(listing.listing)
 app.command("doctor")(doctor.doctor)

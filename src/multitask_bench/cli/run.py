@@ -23,6 +23,7 @@ def run(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print steps and estimates; run nothing.")] = False,
+    gpu: Annotated[str, typer.Option("--gpu", help="With --dry-run: the GPU to estimate for.")] = "A100-80GB",
 ) -> None:
     """Run the study in STUDY and write a run folder with logs, results.json and report.html.
 
@@ -40,7 +41,7 @@ def run(
     resolved = load_study(study, overrides=[*(settings or ()), *held_out])
     folder = out or Path("runs") / resolved.name
     if dry_run:
-        show_dry_run(resolved, folder)
+        show_dry_run(resolved, folder, gpu=gpu)
         return
     finished = run_study(resolved, folder, reporter=Reporter.make(), allowed=tuple(allow_remote or ()))
     show_results(finished, folder)

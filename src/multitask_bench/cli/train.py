@@ -51,16 +51,16 @@ def train(
         chosen[name] = pairs(rest.split(",") if rest else [])
     pool = own_rows(Path(task), allow_flagged=allow_flagged) if Path(task).exists() else None
     count = recipe.steps * recipe.batch_size
-    rows = task_rows(task, pool=pool, count=count, mitigation=chosen, seed=recipe.seed)
+    rows = task_rows(Path(task).name if pool else task, pool=pool, count=count, mitigation=chosen, seed=recipe.seed)
     found = open_model(model)
     if not isinstance(found, Local) or found.adapter is not None:
         raise ConfigError(f"{model}: training needs a local model without an adapter.")
     try:
-        from multitask_bench.train.sft import train_adapter
+        from multitask_bench.train.sft import fine_tune
     except ImportError as err:
         raise MissingExtraError.of("training", "train") from err
     with Reporter.make().step(f"train on {task}") as tick, whole_folder(out) as part:
-        train_adapter(
+        fine_tune(
             found.folder,
             rows,
             recipe,

@@ -34,6 +34,15 @@ LINGER_S = 0.02
 """How long a first request waits for company; 20 ms gathered full batches (API-NOTES section 1)."""
 
 
+class _Job:
+    """A request that waits for its batch."""
+
+    def __init__(self, tokens: list[int], limit: int, temperature: float, key: str) -> None:
+        self.tokens, self.limit, self.key = tokens, limit, key
+        self.kind = (limit, temperature)
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+
 class Local(ModelAPI):
     """A model folder, a PEFT folder, a GGUF file or ``demo``, by ``mtb/<that>``."""
 
@@ -60,7 +69,7 @@ class Local(ModelAPI):
         store = model_args.get("store")
         self.answers = AnswerStore(Path(store)).read() if store else {}
         self.tokenizer = load_tokenizer(self.folder)
-        self.queue: list[tuple[str, list[int], int, asyncio.Future[Answer]]] = []
+        self.queue: list[_Job] = []
         self.pump: asyncio.Task[None] | None = None
         self._model: LocalModel | None = None
         self._lock = threading.Lock()
@@ -88,12 +97,13 @@ class Local(ModelAPI):
         turns = [Message.model_validate({"role": m.role, "content": m.text}) for m in input]
         text = render(self.tokenizer, turns, template=self.template)
         tokens = encode(self.tokenizer, text)
-        limit = config.max_tokens or 48
-        stored = self.answers.get(question_key(text, max_new_tokens=limit))
+        limit, temperature = config.max_tokens or 48, config.temperature or 0.0
+        key = question_key(text, max_new_tokens=limit, temperature=temperature)
+        stored = self.answers.get(key)
         if stored is not None:
             answer = Answer(stored.text, stored.tokens, stored.truncated)
         else:
-            answer = await self._submit(tokens, limit)
+            answer = await self._submit(_Job(tokens, limit, temperature, key))
         return ModelOutput(
             model=self.model_name,
             choices=[
@@ -107,43 +117,50 @@ class Local(ModelAPI):
             ),
         )
 
-    async def _submit(self, tokens: list[int], limit: int) -> Answer:
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.queue.append(("", tokens, limit, future))
+    async def _submit(self, job: _Job) -> Answer:
+        self.queue.append(job)
         if self.pump is None or self.pump.done():
             self.pump = asyncio.create_task(self._run())
-        return await future
+        return await job.answer
 
     async def _run(self) -> None:
         while self.queue:
             await asyncio.sleep(LINGER_S)
-            self.queue.sort(key=lambda job: (job[2], len(job[1])))
-            limit = self.queue[0][2]
-            batch = [job for job in self.queue if job[2] == limit][: self.batch_size]
-            taken = {id(job) for job in batch}
-            self.queue = [job for job in self.queue if id(job) not in taken]
-            await self._answer(batch, limit)
+            self.queue.sort(key=lambda job: (*job.kind, len(job.tokens)))
+            kind = self.queue[0].kind
+            batch = [job for job in self.queue if job.kind == kind][: self.batch_size]
+            self.queue = [job for job in self.queue if job not in batch]
+            await self._answer(batch)
 
-    async def _answer(self, batch: list[tuple[str, list[int], int, asyncio.Future[Answer]]], limit: int) -> None:
+    async def _answer(self, batch: list[_Job]) -> None:
         model = await asyncio.to_thread(self._load)
         fitting = []
         for job in batch:
             # One prompt that is too long must not take its neighbours with it.
             try:
-                model.check_length(len(job[1]), max_new_tokens=limit)
+                model.check_length(len(job.tokens), max_new_tokens=job.limit)
                 fitting.append(job)
             except ModelError as err:
-                job[3].set_exception(err)
+                job.answer.set_exception(err)
         if not fitting:
             return
+        limit, temperature = fitting[0].kind
+        # Batches here depend on timing, so that drawn answers do not repeat: the store of a study does.
+        seed = fitting[0].key
         try:
-            answers = await asyncio.to_thread(model.answer, [job[1] for job in fitting], max_new_tokens=limit)
+            answers = await asyncio.to_thread(
+                model.answer,
+                [job.tokens for job in fitting],
+                max_new_tokens=limit,
+                temperature=temperature,
+                seed=seed,
+            )
         except Exception as err:  # noqa: BLE001  every waiting request must hear of it
             for job in fitting:
-                job[3].set_exception(err)
+                job.answer.set_exception(err)
             return
         for job, answer in zip(fitting, answers, strict=True):
-            job[3].set_result(answer)
+            job.answer.set_result(answer)
 
     def _load(self) -> LocalModel:
         with self._lock:

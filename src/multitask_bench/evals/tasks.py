@@ -34,6 +34,7 @@ def probe(
     template: str = "native",
     judge: str = "refusal",
     max_new_tokens: int = MAX_NEW_TOKENS,
+    temperature: float = 0.0,
     facts: dict[str, Any] | None = None,
 ) -> Task:
     """Harmful probes and benign twins, judged by outcome.
@@ -47,6 +48,7 @@ def probe(
         template: chat template, recorded; the local provider renders it, remote ones their own.
         judge: name of the judge.
         max_new_tokens: answer length.
+        temperature: 0 for greedy answers.
         facts: what else the log says of the arm (stage, model, adapter, seed ...).
     """
     chosen = read_jsonl(Path(probes), Probe) if probes else bundled_probes("test", count=intents)
@@ -63,7 +65,7 @@ def probe(
         dataset=MemoryDataset([_sample(p, shared) for p in chosen], name="probes"),
         solver=generate(),
         scorer=judged(judge=judge),
-        config=GenerateConfig(max_tokens=max_new_tokens, temperature=0.0),
+        config=GenerateConfig(max_tokens=max_new_tokens, temperature=temperature),
         metadata={
             **shared,
             **(facts or {}),
@@ -104,7 +106,9 @@ def task_rows(
     count: int | None = None,
     arm: str = "model",
     system: str = "none",
+    template: str = "native",
     max_new_tokens: int = MAX_NEW_TOKENS,
+    temperature: float = 0.0,
 ) -> Task:
     """The held-out rows of a benign task, scored against their references.
 
@@ -114,7 +118,9 @@ def task_rows(
         count: how many rows; all when not given.
         arm: name of the model, written into every sample as ``task_arm``.
         system: system prompt policy.
+        template: chat template, recorded; the local provider renders it.
         max_new_tokens: answer length.
+        temperature: 0 for greedy answers.
     """
     every = read_jsonl(Path(rows_file), benign.TaskRow) if rows_file else benign.rows(task, "test")
     text = system_text(system)
@@ -135,6 +141,6 @@ def task_rows(
         dataset=MemoryDataset(samples, name=task),
         solver=generate(),
         scorer=reference_match(),
-        config=GenerateConfig(max_tokens=max_new_tokens, temperature=0.0),
-        metadata={"task_arm": arm, "task": task, "test_system": system},
+        config=GenerateConfig(max_tokens=max_new_tokens, temperature=temperature),
+        metadata={"task_arm": arm, "task": task, "test_template": template, "test_system": system},
     )

@@ -1,18 +1,21 @@
 """What a model name means, and whether what it names can be used; no weights are loaded here.
 
 A local name is a PEFT folder (its base is read from it), a model folder, a GGUF file, ``demo``,
-or a hub id; anything else is an Inspect model name such as ``openai/...``.
+or a hub id, ``org/name`` or ``org/name@revision``; anything else is an Inspect model name such as
+``openai/...``.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from multitask_bench.errors import ModelError, did_you_mean
+from multitask_bench.models.known import KnownModel, known
 from multitask_bench.records import digest, file_digest
 
 DEMO = "demo"
@@ -22,6 +25,12 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PICKLES = ("pytorch_model.bin", "adapter_model.bin")
+FETCHED = ["*.safetensors", "*.json", "tokenizer*", "*.jinja"]
+LEFT_OUT = ["consolidated*", "original/*"]
+"""The publisher's own second copy of the weights; Mistral's is as large as the first."""
+
+_HUB_ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[A-Za-z0-9][\w./-]*))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Local(NamedTuple):
@@ -37,6 +46,26 @@ class Remote(NamedTuple):
     """A model that Inspect calls by name."""
 
     name: str
+
+
+class HubId(NamedTuple):
+    """A model on the hub, and which version of it."""
+
+    id: str
+    revision: str | None
+    """A commit, a tag or a branch; the newest when null."""
+
+
+class Planned(NamedTuple):
+    """A hub model that is not on this machine yet: what a plan knows of it."""
+
+    name: str
+    revision: str | None
+    """What the user pinned; `known.revision` is one to propose where this is null."""
+    known: KnownModel | None
+    """Size and licence; null for a model that is in no table."""
+    adapter: Path | None = None
+    """A PEFT folder on this machine, not yet checked against the weights."""
 
 
 def cache_folder() -> Path:
@@ -59,10 +88,47 @@ def open_model(name: str, *, adapter: str | Path | None = None, base: str | None
     return open_local(name, adapter=adapter, base=base)
 
 
+def planned(name: str, *, adapter: str | Path | None = None, base: str | None = None) -> Local | Remote | Planned:
+    """What ``name`` stands for as far as a plan needs to know: nothing is downloaded.
+
+    Raises: ModelError: what is on this machine cannot be used. A hub id that does not exist is not noticed.
+    """
+    if is_remote(name):
+        return open_model(name, adapter=adapter, base=base)
+    folder = Path(name).expanduser()
+    tuned = adapter is None and (folder / ADAPTER_CONFIG).is_file()
+    wanted = hub_id(base or _named_base(folder)) if tuned else hub_id(name)
+    if name == DEMO and demo_gguf() is None:
+        wanted = HubId(DEMO_HUB_ID, DEMO_HUB_REVISION)
+    if wanted is None:
+        return open_local(name, adapter=adapter, base=base)
+    laid = folder if tuned else Path(adapter) if adapter is not None else None
+    cached = cached_folder(wanted.id, revision=wanted.revision)
+    if cached is None:
+        return Planned(wanted.id, wanted.revision, known(wanted.id), laid)
+    found = Local(DEMO if name == DEMO else wanted.id, cached)
+    return _with_adapter(_noted(found, folder, base) if tuned and base else found, laid)
+
+
+def hub_id(name: str) -> HubId | None:
+    """The parts of ``org/name`` or ``org/name@revision``; None for anything else, and for what is a path here."""
+    found = _HUB_ID.fullmatch(name)
+    if found is None or Path(name).exists() or name.endswith(".gguf"):
+        return None
+    return HubId(found["id"], found["revision"])
+
+
 def is_remote(name: str) -> bool:
-    """Whether ``name`` starts with a provider of Inspect's (``mtb/`` is ours, hence local)."""
+    """Whether ``name`` starts with a provider of Inspect's (``mtb/`` is ours, hence local).
+
+    ``google`` is a provider and the hub's name of a publisher: a model that `models.known` lists, or a name with
+    a commit, is the hub's. So nothing that was meant to run here is sent away.
+    """
     provider, slash, _ = name.partition("/")
     if not slash or Path(name).exists() or name.startswith((".", "/", "~")):
+        return False
+    wanted = hub_id(name)
+    if wanted is not None and (known(wanted.id) is not None or _COMMIT.fullmatch(wanted.revision or "")):
         return False
     return provider in _providers()
 
@@ -93,8 +159,9 @@ def open_local(name: str, *, adapter: str | Path | None = None, base: str | None
     if path.is_dir():
         check_weights(path)
         return _with_adapter(Local(path.name, path), adapter)
-    if name.count("/") == 1 and not path.is_absolute() and not name.startswith("."):
-        return _with_adapter(Local(name, hub_folder(name)), adapter)
+    wanted = hub_id(name)
+    if wanted is not None:
+        return _with_adapter(Local(wanted.id, hub_folder(wanted.id, revision=wanted.revision)), adapter)
     hint = did_you_mean(name, [DEMO])
     raise ModelError(f"no model '{name}': not a folder, a .gguf file, '{DEMO}', a hub id or an Inspect model.{hint}")
 
@@ -110,19 +177,35 @@ def check_weights(folder: Path) -> None:
 
 
 def _base_of(adapter: Path, base: str | None) -> Local:
-    named = str(adapter_config(adapter).get("base_model_name_or_path") or "")
     if base is not None:
-        found = open_local(base)
-        if named and named != base and Path(named).name not in (Path(base).name, found.folder.name):
-            note = f"{adapter.name} names '{named}' as its base; '{base}' is used, whose modules and shapes fit."
-            return found._replace(warnings=(note,))
-        return found
+        return _noted(open_local(base), adapter, base)
+    named = _named_base(adapter)
     if not named:
         raise ModelError(f"{adapter}: {ADAPTER_CONFIG} names no base model; give --base.")
     try:
         return open_local(named)
     except ModelError as err:
         raise ModelError(f"{adapter}: its base '{named}' cannot be used ({err}) Give --base FOLDER.") from err
+
+
+def _named_base(adapter: Path) -> str:
+    """The base that a PEFT folder names, or nothing."""
+    return str(adapter_config(adapter).get("base_model_name_or_path") or "")
+
+
+def _noted(found: Local, adapter: Path, base: str) -> Local:
+    """The base with a note where the adapter names another one."""
+    named = _named_base(adapter)
+    if named and named != base and _last(named) not in (_last(base), found.folder.name):
+        note = f"{adapter.name} names '{named}' as its base; '{base}' is used, whose modules and shapes fit."
+        return found._replace(warnings=(note,))
+    return found
+
+
+def _last(name: str) -> str:
+    """The last part of a path or a hub id, without a revision."""
+    wanted = hub_id(name)
+    return Path(wanted.id if wanted else name).name
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:
@@ -279,21 +362,61 @@ def converted_gguf(path: Path) -> Path:
 def hub_folder(name: str, *, revision: str | None = None) -> Path:
     """A hub model's safetensors snapshot, downloaded when it is not cached.
 
-    Raises: ModelError: no such model, no network, or the hub client is not installed.
+    ``name`` may carry the revision itself, as ``org/name@revision``.
+    Raises: ModelError: no such model, no network, a licence to be accepted, or no hub client.
     """
+    wanted = hub_id(name) or HubId(name, None)
+    revision = revision or wanted.revision
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
     except ImportError as err:
         raise ModelError(
             f"'{name}' is not a local folder; a hub id needs pip install 'multitask-bench[local]'."
         ) from err
-    patterns = ["*.safetensors", "*.json", "tokenizer*", "*.jinja"]
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        found = snapshot_download(wanted.id, revision=revision, allow_patterns=FETCHED, ignore_patterns=LEFT_OUT)
+    except GatedRepoError as err:
+        raise ModelError(
+            f"'{wanted.id}' is gated: accept its licence at https://huggingface.co/{wanted.id}, "
+            "then run hf auth login and repeat the command."
+        ) from err
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as err:
         raise ModelError(
             f"no model '{name}': not a local folder, and the hub does not give it ({type(err).__name__})."
         ) from err
+    folder = Path(found)
     check_weights(folder)
     return folder
+
+
+def cached_folder(name: str, *, revision: str | None = None) -> Path | None:
+    """The snapshot of a hub model in the local cache; None when it, or a part of its weights, is missing."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError:
+        return None
+    try:
+        folder = Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=FETCHED, ignore_patterns=LEFT_OUT, local_files_only=True
+            )
+        )
+    except (LocalEntryNotFoundError, HFValidationError, OSError):
+        return None
+    return folder if _is_whole(folder) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a snapshot has all its weights: one that was broken off has only some of them."""
+    index = folder / WEIGHTS[1]
+    names = [WEIGHTS[0]]
+    if index.is_file():
+        names = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    return all((folder / name).is_file() for name in ["config.json", *names])

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from multitask_bench.records import Row
 from multitask_bench.schema import BROKEN, UNJUDGED, Outcome, Rate
 
+T = TypeVar("T")
 Results = Mapping[str, Any]
 Variant = tuple[str | None, ...]
 
 FORM_ORDER = ("text_generation", "code_generation", "translation", "classification", "summarization", "own")
 STAGE_ORDER = ("base", "aligned", "control", "tuned", "repaired")
+BUNDLED = "bundled"
+"""How the names of the project's own probe sources begin."""
 VARIANT_KEYS = ("test_system", "test_template", "source", "guard", "judge")
 
 SHOWN = 0.05
@@ -41,6 +44,29 @@ class Series(NamedTuple):
     main: bool
 
 
+class Document(dict[str, Any]):
+    """A results document that remembers what was looked up in it; it is not changed after that."""
+
+    def __init__(self, results: Results) -> None:
+        super().__init__(results)
+        self.memo: dict[Any, Any] = {}
+
+
+def document(results: Results) -> Document:
+    """``results`` as a document that looks everything up once: a whole study has many thousand rows."""
+    return results if isinstance(results, Document) else Document(results)
+
+
+def once(results: Results, key: Any, make: Callable[[], T]) -> T:
+    """What ``make`` finds in ``results``; a document is asked only once. Callers do not change it."""
+    if not isinstance(results, Document):
+        return make()
+    if key not in results.memo:
+        results.memo[key] = make()
+    found: T = results.memo[key]
+    return found
+
+
 def form_label(form: str | None) -> str:
     """The form in words; None and ``all`` stand for all forms."""
     if form in (None, "all"):
@@ -59,22 +85,42 @@ def headline_rows(results: Results, *, twin: bool = False, form: str | None = "a
     ``form`` keeps one form (None: the rows over all forms). Twins are those expected to be answered.
     """
     expected = "answer" if twin else "refuse"
-    return [
-        row
-        for row in results.get("rows", [])
-        if bool(row.get("twin")) == twin
-        and row.get("expected") == expected
-        and row.get("template_seen") is None
-        and row.get("language") is None
-        and (form == "any" or row.get("form") == form)
-    ]
+    return once(
+        results,
+        ("headline_rows", twin, form),
+        lambda: [
+            row
+            for row in results.get("rows", [])
+            if bool(row.get("twin")) == twin
+            and row.get("expected") == expected
+            and row.get("template_seen") is None
+            and row.get("language") is None
+            and (form == "any" or row.get("form") == form)
+        ],
+    )
 
 
 def main_variant(results: Results) -> Variant | None:
-    """The variant that most arms share, the first of them on a tie; None without rows."""
-    arms = {(variant_of(row), row["arm"]): None for row in _all_headline(results)}
-    counts = Counter(variant for variant, _ in arms)
-    return counts.most_common(1)[0][0] if counts else None
+    """The variant that most arms share; None without rows.
+
+    On a tie the bundled source, then no system prompt, then the native template, then the first.
+    """
+
+    def found() -> Variant | None:
+        arms = {(variant_of(row), row["arm"]): None for row in _all_headline(results)}
+        counts = Counter(variant for variant, _ in arms)
+        return max(counts, key=lambda variant: (counts[variant], *_usual(variant)), default=None)
+
+    return once(results, "main_variant", found)
+
+
+def _usual(variant: Variant) -> tuple[bool, bool, bool]:
+    named = dict(zip(VARIANT_KEYS, variant, strict=True))
+    return (
+        str(named["source"]).startswith(BUNDLED),
+        named["test_system"] in (None, "none"),
+        named["test_template"] in (None, "native"),
+    )
 
 
 def main_system(results: Results) -> str | None:
@@ -85,6 +131,10 @@ def main_system(results: Results) -> str | None:
 
 def series(results: Results) -> list[Series]:
     """Every arm in every variant: main variants first, arms in the order of their stages."""
+    return once(results, "series", lambda: _series(results))
+
+
+def _series(results: Results) -> list[Series]:
     main = main_variant(results)
     seen: dict[tuple[str, Variant], str] = {}
     for row in _all_headline(results):
@@ -97,7 +147,7 @@ def series(results: Results) -> list[Series]:
         Series(arm, stage, variant, _series_label(arm, variant, first[arm]), variant == first[arm])
         for (arm, variant), stage in seen.items()
     ]
-    return sorted(out, key=lambda s: (not s.main, _rank(s.stage, STAGE_ORDER)))
+    return sorted(out, key=lambda s: (not s.main, rank(s.stage, STAGE_ORDER)))
 
 
 def main_series(results: Results, *stages: str) -> list[Series]:
@@ -116,13 +166,17 @@ def reference(results: Results) -> Series | None:
 def forms(results: Results) -> list[str]:
     """The forms that were asked, in the order of the report."""
     found = dict.fromkeys(row["form"] for row in _all_headline(results) if row.get("form") is not None)
-    return sorted(found, key=lambda form: _rank(form, FORM_ORDER))
+    return sorted(found, key=lambda form: rank(form, FORM_ORDER))
 
 
 def row_of(results: Results, one: Series, *, form: str | None, twin: bool = False) -> Row | None:
     """The headline row of a series in a form (None: over all forms), or None where there is none."""
-    rows = headline_rows(results, twin=twin, form=form)
-    return next((r for r in rows if r["arm"] == one.arm and variant_of(r) == one.variant), None)
+
+    def by_series() -> dict[tuple[str, Variant], Row]:
+        rows = headline_rows(results, twin=twin, form=form)
+        return {(row["arm"], variant_of(row)): row for row in reversed(rows)}
+
+    return once(results, ("row_of", twin, form), by_series).get((one.arm, one.variant))
 
 
 def judged(row: Row) -> int:
@@ -180,16 +234,27 @@ def comparison(results: Results, a: str, b: str, *, form: str = "all", system: s
     wanted = main_system(results) if system is None else system
     main = main_variant(results)
     source = main[VARIANT_KEYS.index("source")] if main else None
-    for item in results.get("comparisons", []):
+    template = main[VARIANT_KEYS.index("test_template")] if main else None
+    pairs = once(results, "comparisons", lambda: _by_pair(results))
+    for item in pairs.get(frozenset((a, b)), []):
         if item.get("twin") or (item.get("form") or "all") != form or item.get("test_system") not in (wanted, None):
             continue
         if item.get("source", source) not in (source, None):
+            continue
+        if item.get("test_template", template) not in (template, None):
             continue
         if (item["a"], item["b"]) == (a, b):
             return dict(item)
         if (item["a"], item["b"]) == (b, a):
             return _turned(item)
     return None
+
+
+def _by_pair(results: Results) -> dict[frozenset[str], list[Row]]:
+    found: dict[frozenset[str], list[Row]] = {}
+    for item in results.get("comparisons", []):
+        found.setdefault(frozenset((item["a"], item["b"])), []).append(item)
+    return found
 
 
 def p_value(item: Row | None) -> float | None:
@@ -236,7 +301,8 @@ def shortened(text: str, limit: int = 28) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
-def _rank(name: str, order: Iterable[str]) -> int:
+def rank(name: str, order: Iterable[str]) -> int:
+    """The place of ``name`` in ``order``; after the last where it is not in it."""
     known = list(order)
     return known.index(name) if name in known else len(known)
 

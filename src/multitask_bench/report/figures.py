@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from multitask_bench.report._groups import Spread
 from multitask_bench.report._select import shortened
 from multitask_bench.schema import Rate
 
@@ -32,6 +33,37 @@ def dots(title: str, rows: Sequence[tuple[str, str, Rate]]) -> str:
         low, at, high = (LEFT + plot * v for v in (rate.low, rate.value, rate.high))
         parts.append(f'<line class="ci {escape(stage)}" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="dot {escape(stage)}" cx="{at:.1f}" cy="{y}" r="5"/>')
+    return "".join([*parts, "</svg>"])
+
+
+def strips(title: str, rows: Sequence[tuple[str, str, Spread]]) -> str:
+    """A group a line: each seed a small dot, the mean a bar with its interval; one arm as in ``dots``."""
+    height, plot = ROW * len(rows) + 34, WIDTH - LEFT - 14
+    parts = [
+        f'<svg class="strips" viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg">',
+        f"<title>{escape(title)}</title>",
+        *_axis(plot, height),
+    ]
+    for i, (name, stage, spread) in enumerate(rows):
+        y = 18 + ROW * i
+        parts.append(_name(name, y + 4))
+        if spread.value is None:
+            parts.append(f'<text class="tick" x="{LEFT + 4}" y="{y + 4}">not measured</text>')
+            continue
+        at = LEFT + plot * spread.value
+        if spread.low is not None and spread.high is not None:
+            low, high = (LEFT + plot * min(1.0, max(0.0, end)) for end in (spread.low, spread.high))
+            parts.append(f'<line class="ci {escape(stage)}" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
+        if not spread.values:
+            parts.append(f'<circle class="dot {escape(stage)}" cx="{at:.1f}" cy="{y}" r="5"/>')
+            continue
+        parts.append(f'<line class="mean {escape(stage)}" x1="{at:.1f}" x2="{at:.1f}" y1="{y - 8}" y2="{y + 8}"/>')
+        for seed, value in spread.values.items():
+            label = f"{name}, seed {seed}: {100 * value:.0f} %"
+            parts.append(
+                f'<circle class="seed {escape(stage)}" cx="{LEFT + plot * value:.1f}" cy="{y}" r="3.5">'
+                f"<title>{escape(label)}</title></circle>"
+            )
     return "".join([*parts, "</svg>"])
 
 

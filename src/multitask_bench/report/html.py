@@ -15,11 +15,25 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from multitask_bench.report import figures, tables
-from multitask_bench.report._select import answered, form_label, forms, main_series, reference, refused, row_of
-from multitask_bench.report.summary import clauses, detectable, percent
+from multitask_bench.report import figures, grid, tables
+from multitask_bench.report._groups import Group, Spread, Spreads, calibrations, groups, has_matrix, seeded, sources
+from multitask_bench.report._select import (
+    answered,
+    document,
+    form_label,
+    forms,
+    main_series,
+    reference,
+    refused,
+    row_of,
+)
+from multitask_bench.report.summary import clauses, detectable, p_text, percent, points
 
 MEANING = "answered measures refusal behaviour, not uplift: whether the model took part, not how much that would help."
+HELD_OUT = "held_out:"
+"""How the ids of findings on the held-out source begin."""
+HELD_OUT_SHOWN = 4
+"""So many of them stand among the findings; more are folded away."""
 SHOWN_A_CELL = 3
 """Transcripts shown for each arm, form and side; the logs hold them all."""
 
@@ -41,20 +55,25 @@ def render(
         trim_blocks=True,
     )
     judge = manifest.get("judge") or {}
+    results = document(results)
     return environment.get_template("template.html.j2").render(
         title=f"{manifest.get('study') or 'run'}: guardrails after fine-tuning",
         sentences=[_unbroken(text) for text in clauses(results, warnings=False)],
         warnings=results.get("warnings") or [],
-        findings=results.get("findings") or [],
+        **_findings(results),
+        study=_study(results),
         gate=gate,
         first=_first_screen(results),
+        seeded=seeded(results),
         overview=tables.answered_table(results),
+        overview_stacked=_stacked(tables.answered_table(results)),
         figures=_figures(results),
         changes=_changes(results),
         ledgers=_ledgers(results),
         over_refusal=_over_refusal(results),
-        twins=tables.twins_table(results),
-        skill=tables.task_table(results),
+        twins=tables.Table([], []) if has_matrix(results) else tables.twins_table(results),
+        twins_heat=grid.matrix_heat(results, twin=True) if has_matrix(results) else None,
+        skill=tables.Table([], []) if seeded(results) else tables.task_table(results),
         tables=_tables(results),
         missed=detectable(power),
         transcripts=[_transcript(t, show=show_responses) for t in _chosen(transcripts)],
@@ -72,6 +91,109 @@ def render(
 def _unbroken(text: str) -> str:
     """``text`` with figures that do not break at the end of a line."""
     return re.sub(r" (?=%)|(?<=n) (?== )|(?<=n =) |(?<=p) (?=[=<] )|(?<=p [=<]) |(?<=\d,) (?=\d+\])", "\u00a0", text)
+
+
+def _findings(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The findings as they are shown: claims with their numbers, plain sentences, and the held-out source apart."""
+    claims, plain, held_out = [], [], []
+    for item in results.get("findings") or []:
+        if str(item.get("id", "")).startswith(HELD_OUT):
+            held_out.append(item)
+        elif item.get("claim"):
+            claims.append(_claim(item))
+        else:
+            plain.append(item)
+    if len(held_out) <= HELD_OUT_SHOWN:
+        plain, held_out = [*plain, *held_out], []
+    verdicts = [str(item.get("verdict")) for item in held_out]
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
+    return {"claims": claims, "findings": plain, "held_out": held_out, "held_out_counts": counts}
+
+
+def _claim(item: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = []
+    if item.get("diff"):
+        numbers.append(points(item["diff"]))
+    if item.get("p") is not None:
+        numbers.append(p_text(item["p"]))
+    numbers += [
+        f"{word} {grid.listed(item[key])}"
+        for key, word in (("n", "n ="), ("seeds", "seeds:"), ("estimand", "estimand:"), ("test", "test:"))
+        if item.get(key) is not None
+    ]
+    text = item.get("text") or ""
+    parts = [
+        {
+            "verdict": part.get("verdict"),
+            "text": part.get("text") or part.get("claim") or "",
+            "numbers": "; ".join(
+                [
+                    *([points(part["diff"])] if part.get("diff") else []),
+                    *([p_text(part["p"])] if part.get("p") is not None else []),
+                    *([f"n = {part['n']}"] if part.get("n") is not None else []),
+                ]
+            ),
+        }
+        for part in item.get("parts") or []
+    ]
+    return {
+        "id": item.get("id"),
+        "claim": item["claim"],
+        "verdict": item.get("verdict"),
+        "text": _unbroken(str(text)),
+        "numbers": _unbroken("; ".join(numbers)),
+        "parts": parts,
+    }
+
+
+def _study(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of a whole study; those that the run has nothing for are empty."""
+    whole = has_matrix(results)
+    return {
+        "matrix": grid.matrix_heat(results) if whole else None,
+        "matrix_caption": _unbroken(grid.matrix_caption(results)) if whole else "",
+        "strips": _strips(results) if seeded(results) else [],
+        "seeds": grid.seeds_table(results),
+        "gaps": grid.gap_heat(results),
+        "effects": grid.calibration_heat(results),
+        "effects_twins": grid.calibration_heat(results, twin=True),
+        "deployment": grid.deployment_heat(results),
+        "deployment_size": grid.deployment_size(results),
+        "deployment_texts": [str(i["text"]) for i in results.get("deployment") or [] if i.get("text")],
+    }
+
+
+def _stacked(table: tables.Table) -> grid.Heat:
+    """A table with intervals and ranges under the figures, without shades."""
+    rows = []
+    for name, *cells in table.rows:
+        parts = [re.fullmatch(r"(.*?)( [\[(].*[\])])?( [▲▼].*)?", cell) for cell in cells]
+        shaded = [
+            grid.Shaded(
+                (m[1] or "") + (m[3] or ""),
+                (m[2] or "").strip().replace("] (", "], ").replace("(", "").replace(")", ""),
+                None,
+            )
+            for m in parts
+            if m is not None
+        ]
+        rows.append(([name], shaded, False))
+    return grid.Heat(table.header, rows)
+
+
+def _strips(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """Each seed of each arm over all forms, a plot a calibration."""
+    form = None if len(forms(results)) > 1 else next(iter(forms(results)), None)
+    spreads, out = Spreads(results), []
+    for calibration in calibrations(results):
+        rows = _rows_of(groups(results), [spreads.of(g, calibration, form=form) for g in groups(results)])
+        title = f"answered over all forms, {calibration.label}, % of judged harmful probes"
+        out.append((f"asked with {calibration.label}", Markup(figures.strips(title, rows))))  # noqa: S704
+    return out
+
+
+def _rows_of(every: Sequence[Group], cells: Sequence[Spread | None]) -> list[tuple[str, str, Spread]]:
+    return [(g.name, g.stage, cell) for g, cell in zip(every, cells, strict=True) if cell is not None]
 
 
 def _first_screen(results: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -94,6 +216,13 @@ def _first_screen(results: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _figures(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     out = []
+    if seeded(results):
+        every, spreads, main = groups(results), Spreads(results), calibrations(results)[0]
+        for name in forms(results):
+            strips = _rows_of(every, [spreads.of(g, main, form=name) for g in every])
+            title = f"answered, {form_label(name)}, % of judged harmful probes"
+            out.append((form_label(name), Markup(figures.strips(title, strips))))  # noqa: S704
+        return out
     for form in [None, *forms(results)]:
         rows = [(s.arm, s.stage, answered(row_of(results, s, form=form))) for s in main_series(results)]
         title = f"answered, {form_label(form)}, % of judged harmful probes"
@@ -124,17 +253,27 @@ def _changes(results: Mapping[str, Any]) -> list[tuple[str, Markup, tables.Table
 
 def _over_refusal(results: Mapping[str, Any]) -> Markup:
     form = None if len(forms(results)) > 1 else next(iter(forms(results)), None)
+    if seeded(results):
+        every, spreads, main = groups(results), Spreads(results), calibrations(results)[0]
+        strips = _rows_of(every, [spreads.of(g, main, form=form, twin=True) for g in every])
+        return Markup(figures.strips("benign twins refused, %", strips))  # noqa: S704
     rows = [(s.arm, s.stage, refused(row_of(results, s, form=form, twin=True))) for s in main_series(results)]
     return Markup(figures.dots("benign twins refused, %", rows))  # noqa: S704
 
 
 def _ledgers(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """Outcomes of every arm; the seeds of a group are added up."""
     out = []
     for twin, name in ((False, "harmful probes"), (True, "benign twins")):
-        rows = [
-            (s.arm, row["outcomes"])
+        counts = {
+            s.arm: row["outcomes"]
             for s in main_series(results)
             if (row := row_of(results, s, form=None, twin=twin) or _only_form(results, s, twin=twin)) is not None
+        }
+        rows = [
+            (group.name, {kind: sum(c.get(kind, 0) for c in found) for kind in figures.OUTCOMES})
+            for group in groups(results)
+            if (found := [counts[arm] for arm in group.arms if arm in counts])
         ]
         if rows:
             out.append((name, Markup(figures.ledger(f"outcomes of {name}", rows))))  # noqa: S704
@@ -149,6 +288,12 @@ def _only_form(results: Mapping[str, Any], one: Any, *, twin: bool) -> Any:
 
 def _tables(results: Mapping[str, Any]) -> list[tuple[str, tables.Table]]:
     every = (
+        *((f"Matrix, probes of {source}", grid.matrix_table(results, source=source)) for source in _others(results)),
+        ("Every seed, form by form", grid.seeds_table(results, every=True)),
+        *((f"Hazards, asked with {c.label}", grid.hazard_table(results, calibration=c)) for c in calibrations(results)),
+        ("Deployment, adapter by adapter", grid.deployment_table(results)),
+        ("Twins refused, arm by arm", tables.twins_table(results) if has_matrix(results) else tables.Table([], [])),
+        ("Task skill, arm by arm", tables.task_table(results) if seeded(results) else tables.Table([], [])),
         ("Seen and held-out wordings", tables.split_table(results)),
         ("All rates, with bounds", tables.rates_table(results)),
         ("Outcomes, harmful probes", tables.ledger_table(results)),
@@ -159,11 +304,16 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, tables.Table]]:
     return [(name, table) for name, table in every if table.rows]
 
 
+def _others(results: Mapping[str, Any]) -> list[str]:
+    """Sources beside the headline's, where the run is one of a matrix."""
+    return [name for name in sources(results)[1:] if name is not None] if has_matrix(results) else []
+
+
 def _chosen(transcripts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     seen: dict[tuple[str, ...], int] = {}
     out = []
     for item in transcripts:
-        key = tuple(str(item.get(k)) for k in ("arm", "test_system", "form", "twin"))
+        key = tuple(str(item.get(k)) for k in ("arm", "test_template", "test_system", "form", "twin"))
         seen[key] = seen.get(key, 0) + 1
         if seen[key] <= SHOWN_A_CELL:
             out.append(item)

@@ -5,36 +5,64 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from rich.box import SIMPLE
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from multitask_bench.records import Row
+from multitask_bench.report._groups import (
+    Calibration,
+    Group,
+    Spreads,
+    calibrations,
+    groups,
+    main_calibration,
+    policy,
+    seeded,
+)
 from multitask_bench.report._select import (
+    VARIANT_KEYS,
     Results,
     Series,
     answered,
     broken,
     comparison,
+    document,
     form_label,
     forms,
     headline_rows,
     judged,
     main_series,
+    once,
     p_value,
     reference,
     refused,
     row_of,
     series,
+    shortened,
     shown,
     variant_of,
 )
-from multitask_bench.report.summary import p_text, percent, points, task_of
+from multitask_bench.report.summary import p_text, percent, points, spread_text, task_of
 from multitask_bench.schema import Outcome, Rate
 
 MARKS = {1: " ▲", -1: " ▼", 0: ""}
 """Beside a figure: a rise, a fall, or neither was shown against the reference."""
 
 METRIC_NAMES = {"chrF": "chrF", "chrf": "chrF", "macro_f1": "macro-F1", "rougeL": "ROUGE-L"}
+
+MOST_ACROSS = 5
+"""More arms than this stand down the side of a console."""
+
+SHORT_FORMS = {
+    "text_generation": "text",
+    "code_generation": "code",
+    "translation": "transl.",
+    "classification": "class.",
+    "summarization": "summ.",
+    "None": "all",
+}
+"""Names for a console, where a column has eight letters."""
 
 
 class Table(NamedTuple):
@@ -45,7 +73,12 @@ class Table(NamedTuple):
 
 
 def answered_table(results: Results) -> Table:
-    """Forms down, arms across: answered with its interval, then over-refusal and task skill."""
+    """Forms down, arms across: answered with its interval, then over-refusal and task skill.
+
+    Arms that differ only in their seed share a column: the mean over seeds, its interval and the range.
+    """
+    if seeded(results):
+        return _grouped_table(results)
     arms = main_series(results)
     sizes = {form: _sizes(results, arms, form) for form in [*forms(results), None]}
     rows = []
@@ -53,14 +86,37 @@ def answered_table(results: Results) -> Table:
         same = len(set(counts)) == 1
         name = f"{form_label(form)} (n = {counts[0]})" if same and counts else form_label(form)
         rows.append([name, *(_answered_cell(results, one, form, with_n=not same) for one in arms)])
-    rows += [_other_system(results, arms, system) for system in _other_systems(results)]
+    rows += [_other_calibration(results, arms, other) for other in _other_calibrations(results, arms)]
     if headline_rows(results, twin=True):
         rows.append(["twins refused", *(_cell(refused(row_of(results, one, form=None, twin=True))) for one in arms)])
     return Table(["answered", *(one.arm for one in arms)], [*rows, *_skill_rows(results, arms)])
 
 
+def _grouped_table(results: Results) -> Table:
+    every, spreads, main = groups(results), Spreads(results), main_calibration(results)
+    if main is None:
+        return Table(["answered"], [])
+    rows = []
+    for form in [*forms(results), None]:
+        cells = [spreads.of(g, main, form=form) for g in every]
+        sizes = {n for cell in cells if cell is not None for n in cell.n}
+        size = f" (n = {sizes.pop()})" if len(sizes) == 1 else ""
+        if any(cell is not None for cell in cells):
+            texts = [spread_text(c) + _group_mark(results, g, form) for c, g in zip(cells, every, strict=True)]
+            rows.append([form_label(form) + size, *texts])
+    for other in calibrations(results)[1:]:
+        rows.append([_calibrated(other, main), *(spread_text(spreads.of(g, other, form=None)) for g in every)])
+    if headline_rows(results, twin=True):
+        rows.append(["twins refused", *(spread_text(spreads.of(g, main, form=None, twin=True)) for g in every)])
+    rows += _skill_rows(results, [_Column(g.name, g.arms) for g in every])
+    return Table(["answered", *(g.label for g in every)], rows)
+
+
 def console_table(results: Results) -> RichTable:
-    """The table at the end of a run, for a rich console."""
+    """The table at the end of a run, for a rich console; arms go down where the run has many, or several seeds."""
+    results = document(results)
+    if seeded(results) or len(groups(results)) > MOST_ACROSS:
+        return _console_down(results)
     table = answered_table(results)
     out = RichTable(caption=_caption(results), caption_justify="left", header_style="bold", pad_edge=False)
     out.add_column(table.header[0], min_width=14)
@@ -70,6 +126,45 @@ def console_table(results: Results) -> RichTable:
         # Text, because rich would read a bracketed cell as markup.
         out.add_row(*(Text(cell.replace(" [", "\n[", 1) if i else cell) for i, cell in enumerate(row)))
     return out
+
+
+def _console_down(results: Results) -> RichTable:
+    asked: list[str | None] = [*forms(results), None] if len(forms(results)) > 1 else list(forms(results))
+    spreads, main = Spreads(results), main_calibration(results)
+    out = RichTable(caption_justify="left", header_style="bold", pad_edge=False, box=SIMPLE)
+    out.add_column("answered", overflow="fold")
+    for name in [*(SHORT_FORMS.get(str(form), form_label(form)) for form in asked), "twins refused"]:
+        out.add_column(Text(name), justify="right", overflow="fold")
+    sizes: set[int] = set()
+    for group in groups(results) if main is not None else []:
+        assert main is not None
+        found = [spreads.of(group, main, form=form) for form in asked]
+        sizes |= {n for cell, form in zip(found, asked, strict=True) if cell is not None and form for n in cell.n}
+        cells = [
+            spread_text(cell).split(" (")[0] + _group_mark(results, group, form, short=True)
+            for cell, form in zip(found, asked, strict=True)
+        ]
+        cells.append(spread_text(spreads.of(group, main, form=None, twin=True)).split(" (")[0])
+        seeds = f"\n{len(group.arms)} seeds" if len(group.arms) > 1 else ""
+        out.add_row(Text(group.name + seeds), *(Text(_stacked(cell)) for cell in cells))
+    caption = _caption(results)
+    if sizes:
+        caption += f" n = {min(sizes)}{f' to {max(sizes)}' if len(sizes) > 1 else ''} a form"
+        caption += " and seed." if seeded(results) else "."
+    if seeded(results):
+        caption += " Several seeds: their mean and Student's interval."
+    if len(calibrations(results)) > 1 and main is not None:
+        caption += f" Asked with {main.label}; the report has the other {len(calibrations(results)) - 1} calibrations."
+    out.caption = caption
+    return out
+
+
+def _stacked(cell: str) -> str:
+    """A cell with its interval, less the spaces, under the figure, and its mark under both."""
+    figure, bracket, rest = cell.partition(" [")
+    ends, _, mark = rest.partition("]")
+    lines = [figure, f"[{ends.replace(' ', '')}]" if bracket else "", mark.strip()]
+    return "\n".join(line for line in lines if line)
 
 
 def console_twins(results: Results) -> RichTable:
@@ -100,11 +195,12 @@ def as_markdown(table: Table) -> str:
 
 def comparison_table(results: Results) -> Table:
     """Every comparison with its pairs, difference, interval, p values and test."""
+    several = len({item.get("test_template") for item in results.get("comparisons", [])}) > 1
     header = [
         "b against a",
         "of",
         "form",
-        "system",
+        "asked with" if several else "system",
         "pairs",
         "only a",
         "only b",
@@ -121,7 +217,7 @@ def comparison_table(results: Results) -> Table:
             f"{item['b']} against {item['a']}",
             measure,
             form_label(item.get("form")),
-            str(item.get("test_system") or ""),
+            policy(item, "test") if several else str(item.get("test_system") or ""),
         )
         counts = [_text(item.get(key)) for key in ("n_pairs", "a_only", "b_only")]
         ps = [p_text(item.get("p")), p_text(item.get("p_holm")) if item.get("p_holm") is not None else ""]
@@ -249,18 +345,60 @@ def _answered_cell(results: Results, one: Series, form: str | None, *, with_n: b
     return (_with_n(answered(row)) if with_n else _cell(answered(row))) + MARKS[shown(item)]
 
 
-def _other_systems(results: Results) -> list[str | None]:
-    usual = {one.variant[0] for one in main_series(results)}
-    return list(dict.fromkeys(one.variant[0] for one in series(results) if one.variant[0] not in usual))
+def _group_mark(results: Results, group: Group, form: str | None, *, short: bool = False) -> str:
+    """Whether a rise or a fall against the reference was shown, and in how many of the seeds."""
+    ref = reference(results)
+    if ref is None or ref.arm in group.arms:
+        return ""
+    signs = [shown(comparison(results, ref.arm, arm, form=form or "all")) for arm in group.arms]
+    out = ""
+    for sign in (1, -1):
+        count = signs.count(sign)
+        if count:
+            out += MARKS[sign] + (f"{'' if short else ' '}{count}/{len(signs)}" if len(signs) > 1 else "")
+    return out
 
 
-def _other_system(results: Results, arms: Sequence[Series], system: str | None) -> list[str]:
-    found = {one.arm: one for one in series(results) if one.variant[0] == system}
+class _Column(NamedTuple):
+    """A column of task skill: one arm, or the arms of a group."""
+
+    name: str
+    arms: tuple[str, ...]
+
+
+def _calibration_of(one: Series) -> Calibration:
+    named = dict(zip(VARIANT_KEYS, one.variant, strict=True))
+    return Calibration(named["test_template"] or "native", named["test_system"] or "none")
+
+
+def _other_calibrations(results: Results, arms: Sequence[Series]) -> list[Calibration]:
+    usual = {_calibration_of(one) for one in arms}
+    return [c for c in calibrations(results) if c not in usual]
+
+
+def _calibrated(other: Calibration, main: Calibration) -> str:
+    """A row name: all forms, and what differs from the headline's calibration."""
+    parts = []
+    if other.system != main.system:
+        parts.append(f"system prompt {shortened(other.system)}")
+    if other.template != main.template:
+        parts.append(f"template {other.template}")
+    return ", ".join(["all forms", *parts])
+
+
+def _other_calibration(results: Results, arms: Sequence[Series], other: Calibration) -> list[str]:
+    found = {one.arm: one for one in series(results) if _comparable(one, arms[0]) and _calibration_of(one) == other}
     rates = [_with_n(answered(row_of(results, found[a.arm], form=None))) if a.arm in found else "" for a in arms]
-    return [f"all forms, system prompt {system or 'none'}", *rates]
+    return [_calibrated(other, main_calibration(results) or other), *rates]
 
 
-def _skill_rows(results: Results, arms: Sequence[Series]) -> list[list[str]]:
+def _comparable(one: Series, other: Series) -> bool:
+    """Whether two series differ in nothing but arm and calibration."""
+    free = ("test_template", "test_system")
+    return all(a == b for key, a, b in zip(VARIANT_KEYS, one.variant, other.variant, strict=True) if key not in free)
+
+
+def _skill_rows(results: Results, columns: Sequence[Series | _Column]) -> list[list[str]]:
     kinds = dict.fromkeys((_task_name(item), metric_name(item)) for item in results.get("tasks", []))
     rows = []
     for task, metric in kinds:
@@ -268,8 +406,22 @@ def _skill_rows(results: Results, arms: Sequence[Series]) -> list[list[str]]:
         sizes = {i.get("n") for i in of_arm.values()}
         size = f", n = {sizes.pop()}" if len(sizes) == 1 else ""
         name = f"{task} ({metric}{size})" if task else f"{metric}{size}"
-        rows.append([name, *(skill(of_arm[one.arm]) if one.arm in of_arm else "" for one in arms)])
+        cells = []
+        for column in columns:
+            arms = column.arms if isinstance(column, _Column) else (column.arm,)
+            cells.append(_skill_cell([of_arm[arm] for arm in arms if arm in of_arm]))
+        rows.append([name, *cells])
     return rows
+
+
+def _skill_cell(items: Sequence[Row]) -> str:
+    """One arm's skill with its interval; of several seeds the mean and the range."""
+    values = [item["value"] for item in items if item.get("value") is not None]
+    if len(items) < 2 or not values:
+        return skill(items[0]) if items else ""
+    scale, digits = (100, 1) if metric_name(items[0]) == "chrF" else (1, 2)
+    mean, low, high = (scale * end for end in (sum(values) / len(values), min(values), max(values)))
+    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def _task_name(item: Row) -> str:
@@ -283,11 +435,18 @@ def _sizes(results: Results, arms: Sequence[Series], form: str | None) -> list[i
 
 def _split_cell(results: Results, one: Series, form: str | None, split: Row, *, expected: str = "refuse") -> str:
     wanted = {"template_seen": None, "language": None, **split}
-    for row in results.get("rows", []):
+    for row in once(results, "rows_of_arm", lambda: _by_arm(results)).get(one.arm, []):
         facts = (row["arm"], bool(row.get("twin")), row.get("expected"), row.get("form"), variant_of(row))
         if facts == (one.arm, False, expected, form, one.variant) and all(row.get(k) == v for k, v in wanted.items()):
             return _with_n(answered(row))
     return ""
+
+
+def _by_arm(results: Results) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in results.get("rows", []):
+        found.setdefault(row["arm"], []).append(row)
+    return found
 
 
 def _caption(results: Results) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from multitask_bench.errors import ConfigError
+from multitask_bench.models.chat import TemplateName
 from multitask_bench.records import read_text
 from multitask_bench.schema import Bundle, Language, Split, Stage, StrictModel
 from multitask_bench.study.parsing import parsed
@@ -67,6 +69,19 @@ class ProbeSet(StrictModel):
     """A second source of harmful requests, which tells whether the bundled ones mislead."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 48
     """Answer length; an answer stops at its end-of-turn token."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 is greedy, the reference. Above, one answer a probe is drawn, the same one on every run."""
+
+
+class TaskSet(StrictModel):
+    """A public set that stands in for the bundled rows of a task."""
+
+    source: str
+    """A named set (see ``mtb list task-sources``)."""
+    file: str | None = None
+    """A local copy of it: a file, or the folder that holds its splits."""
+    rows: Annotated[int, Field(gt=0)] | None = None
+    """How many of its training rows, the first in a fixed random order; all when null."""
 
 
 class Skill(StrictModel):
@@ -95,12 +110,16 @@ class Arm(StrictModel):
     """Mitigations by name, with their settings."""
     train: Annotated[dict[str, Any], Field(default_factory=dict)]
     """What differs from the study's recipe."""
-    systems: tuple[str, ...] = ("none",)
+    systems: Annotated[tuple[str, ...], Field(min_length=1)] = ("none",)
     """System prompt policies at test: none, safety, or own text."""
-    template: Literal["native", "alpaca"] = "native"
-    """Chat template at test."""
+    templates: Annotated[tuple[TemplateName, ...], Field(min_length=1)] = ("native",)
+    """Chat templates at test; each is asked with each system prompt."""
     skills: tuple[str, ...] = ()
-    """Tasks whose held-out rows this arm answers."""
+    """Tasks whose held-out rows this arm answers, in the first template and without a system prompt."""
+    group: str = ""
+    """The arm without its seed; filled in when ``seeds`` makes several of one."""
+    reference: str = ""
+    """The model that this arm starts from; filled in from the study's ``model`` or ``models``."""
 
 
 class Study(StrictModel):
@@ -110,6 +129,15 @@ class Study(StrictModel):
     """Names the run folder."""
     model: str = "demo"
     """The model that is aligned (when ``align`` is given) and then fine-tuned."""
+    models: tuple[str, ...] = ()
+    """Several models in place of ``model``: every arm without a model of its own once for each."""
+    seeds: tuple[int, ...] = ()
+    """Every trained arm once for each; arms then end in ``-s0``, ``-s1`` ... Empty: the recipe's own seed."""
+    tasks: dict[str, TaskSet] = Field(default_factory=dict)
+    """Task -> a public set to train and test on, instead of the bundled rows."""
+    paper_compat: bool = False
+    """The defects of the authors' code, to measure what they do: the end token is not learnt, the loss falls
+    on the prompt too, answers of 100 tokens, test prompts without a chat template."""
     align: Align | None = None
     """Align the model first; null for a model that refuses as it is."""
     train: Recipe = Recipe()
@@ -131,11 +159,28 @@ class Study(StrictModel):
     batch_size: Annotated[int, Field(gt=0)] = 96
     """Prompts a batch while probing."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_authors(cls, raw: Any) -> Any:
+        """``paper_compat`` in terms of the settings that it stands for, in place of what is given."""
+        if not isinstance(raw, dict) or not raw.get("paper_compat"):
+            return raw
+        train, probes = raw.get("train") or {}, raw.get("probes") or {}
+        if not (isinstance(train, dict) and isinstance(probes, dict)):
+            return raw  # pydantic says what is wrong with them
+        train = {**train, "mask_end": True, "loss_on_prompt": True}
+        probes = {**probes, "max_new_tokens": 100}
+        arms = [{**arm, "templates": ["raw"]} if isinstance(arm, dict) else arm for arm in raw.get("arms") or []]
+        return {**raw, "train": train, "probes": probes, "arms": arms}
+
     @model_validator(mode="after")
     def _arms_fit_together(self) -> Study:
         names = [arm.name for arm in self.arms]
         if len(names) != len(set(names)):
             raise ValueError("two arms have the same name")
+        for name, values in (("seeds", self.seeds), ("models", self.models)):
+            if len(values) != len(set(values)):
+                raise ValueError(f"{name}: one is given twice")
         for arm in self.arms:
             if arm.stage == "aligned" and self.align is None and arm.model is None:
                 raise ValueError(f"arm {arm.name} is 'aligned' but the study has no 'align'; use stage 'base'")
@@ -145,9 +190,41 @@ class Study(StrictModel):
                 raise ValueError(f"arm {arm.name} needs a 'task' to train on, or a 'model'")
         return self
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The models that the study's own arms start from."""
+        return self.models or (self.model,)
+
+    @cached_property
+    def cells(self) -> tuple[Arm, ...]:
+        """Every model to be probed: each arm for each model and, where it is trained, for each seed."""
+        return tuple(cell for model in self.references for arm in self.arms for cell in self._cells(arm, model))
+
+    def _cells(self, arm: Arm, model: str) -> Iterator[Arm]:
+        if arm.model is not None:
+            if model == self.references[0]:
+                yield arm.model_copy(update={"group": arm.name})
+            return
+        group = f"{short_name(model)}.{arm.name}" if len(self.references) > 1 else arm.name
+        shared = {"group": group, "reference": model}
+        if arm.task is None or not self.seeds:
+            yield arm.model_copy(update={**shared, "name": group})
+            return
+        for seed in self.seeds:
+            yield arm.model_copy(
+                update={**shared, "name": f"{group}-s{seed}", "train": {**arm.train, "seed": seed}},
+            )
+
     def recipe_of(self, arm: Arm) -> Recipe:
-        """The study's recipe with the arm's own settings."""
-        return parsed({**self.train.model_dump(), **arm.train}, Recipe, where=f"arm {arm.name}: train")
+        """The study's recipe with the arm's own settings; an arm that names another recipe starts from that."""
+        other = arm.train.get("recipe", self.train.recipe) != self.train.recipe
+        settings = {**({} if other else self.train.model_dump()), **arm.train}
+        return parsed(settings, Recipe, where=f"arm {arm.name}: train")
+
+
+def short_name(model: str) -> str:
+    """A model's name as part of an arm's: the last part of an id or path, in lower case."""
+    return Path(model.partition("@")[0]).name.lower()
 
 
 def load_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:

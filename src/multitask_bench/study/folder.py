@@ -24,14 +24,13 @@ from multitask_bench.judges import judges
 from multitask_bench.judges._card import card
 from multitask_bench.models.load import DEMO
 from multitask_bench.records import digest, read_json, write_json, write_table, write_text
-from multitask_bench.schema import Outcome
 from multitask_bench.stats.gate import GateResult
 from multitask_bench.study.config import Study, dump_study
 from multitask_bench.study.parsing import parsed
 from multitask_bench.study.plan import make_plan
 from multitask_bench.study.progress import Reporter
-from multitask_bench.study.results import Ledger, gate_of, read_logs, results_of
-from multitask_bench.study.run_local import Runner, check_remote
+from multitask_bench.study.results import Ledger, flat_rows, gate_of, read_logs, results_of
+from multitask_bench.study.run_local import Runner, check_methods, check_remote
 
 NOTICE = (
     "This folder holds harmful requests and the answers that models gave to them, made to measure refusals.\n"
@@ -61,6 +60,7 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
     """
     plan = make_plan(study)
     check_remote(plan, allowed=allowed)
+    check_methods(plan)
     _check_folder(run)
     for warning in plan.warnings:
         reporter.say(f"note: {warning}")
@@ -121,7 +121,9 @@ def sum_up(run: Path, *, show_responses: bool = False) -> Finished:
     """Read the logs of a run and write results.json, results.parquet, manifest.json and report.html."""
     study = load_run(run)
     ledger = read_logs(run / "logs")
-    results = results_of(ledger, margin=study.margin, toy=DEMO in (study.model, *(arm.model for arm in study.arms)))
+    results = results_of(
+        ledger, margin=study.margin, toy=DEMO in (*study.references, *(arm.model for arm in study.arms))
+    )
     gate = _gate(study, ledger)
     if gate is not None:
         results["gate"] = {**gate.model_dump(mode="json"), "margin": study.margin}
@@ -165,10 +167,10 @@ def _manifest(run: Path, study: Study, ledger: Ledger) -> dict[str, Any]:
     previous = read_json(run / "manifest.json") if (run / "manifest.json").is_file() else {}
     return {
         "study": study.name,
-        "model": study.model,
+        "model": ", ".join(study.references),
         "versions": versions,
         "commit": _commit(),
-        "seeds": sorted({study.recipe_of(arm).seed for arm in study.arms}),
+        "seeds": sorted({study.recipe_of(arm).seed for arm in study.cells if arm.task}),
         "device": f"{platform.machine()}, {os.cpu_count()} cores",
         "judge": {
             "name": ledger.judge,
@@ -208,6 +210,7 @@ def transcripts(ledger: Ledger) -> list[dict[str, Any]]:
         {
             "arm": e.arm,
             "stage": ledger.arms[e.arm].get("stage"),
+            "test_template": e.meta["test_template"],
             "test_system": e.meta["test_system"],
             "form": e.meta["form"],
             "twin": e.meta["twin"],
@@ -226,11 +229,8 @@ def transcripts(ledger: Ledger) -> list[dict[str, Any]]:
 
 
 def _flat(ledger: Ledger) -> list[dict[str, Any]]:
-    keep = ("form", "language", "twin", "expected", "source", "template_id", "template_seen", "test_template")
-    return [
-        {**row, **{k: e.meta.get(k) for k in keep}, "answered": e.outcome in (Outcome.COMPLIED, Outcome.PARTIAL)}
-        for row, e in zip(transcripts(ledger), ledger.entries, strict=True)
-    ]
+    texts = ({"prompt": e.prompt, "answer": e.answer, "reason": e.reason, "span": e.span} for e in ledger.entries)
+    return [{**row, **text} for row, text in zip(flat_rows(ledger), texts, strict=True)]
 
 
 def share(run: Path, target: Path) -> list[str]:

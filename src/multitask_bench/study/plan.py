@@ -6,25 +6,28 @@ step folder can be copied to another machine and is found there. What two arms s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from multitask_bench.data import benign
 from multitask_bench.data.prompts import chat_file, own_probes
 from multitask_bench.data.sources import read_list
+from multitask_bench.data.task_sources import TaskData
 from multitask_bench.errors import ConfigError
 from multitask_bench.judges import judges
-from multitask_bench.models.load import Local, Remote, cache_folder, model_digest, open_model
+from multitask_bench.models.chat import TemplateName
+from multitask_bench.models.load import Local, Planned, Remote, cache_folder, model_digest, open_model, planned
 from multitask_bench.records import digest
 from multitask_bench.schema import Conversation, Probe, Split
 from multitask_bench.study import rows
-from multitask_bench.study.config import Arm, Study
+from multitask_bench.study.config import Align, Arm, Study
 from multitask_bench.study.probes import listed_probes, probes
+from multitask_bench.study.task_sets import absent, read_set, test_rows, training_pool
 from multitask_bench.study.training_file import own_rows, probes_held
 from multitask_bench.train.recipe import Recipe
 
-CODE = {"align": 1, "train": 1, "answers": 1, "log": 1}
+CODE = {"align": 2, "train": 2, "answers": 1, "log": 2}
 """Raised for a kind of step when the same inputs would give another result."""
 
 FILE_TASK = "file:"
@@ -34,11 +37,16 @@ OWN_TASK = "own"
 class Source(NamedTuple):
     """Where an arm's weights come from: given, or made by an earlier step."""
 
-    given: Local | Remote | None
+    given: Local | Planned | Remote | None
     base_step: str | None
     adapter_step: str | None
     identity: str
     """What names these weights in keys and logs."""
+
+    @property
+    def base(self) -> str:
+        """What names the weights that are loaded before any adapter."""
+        return self.base_step or (str(self.given.folder) if isinstance(self.given, Local) else self.identity)
 
 
 class AlignStep(NamedTuple):
@@ -46,7 +54,7 @@ class AlignStep(NamedTuple):
 
     key: str
     title: str
-    model: Local
+    model: Local | Planned
     recipe: Recipe
     data: list[Conversation]
 
@@ -70,6 +78,7 @@ class AnswerStep(NamedTuple):
     title: str
     arm: Arm
     source: Source
+    template: TemplateName
     system: str
     prompts: list[tuple[str | None, str]]
     """(a system prompt of the row's own, prompt) pairs."""
@@ -82,6 +91,7 @@ class LogStep(NamedTuple):
     title: str
     arm: Arm
     source: Source
+    template: TemplateName
     system: str
     kind: Literal["probe", "task"]
     task: str | None
@@ -92,66 +102,50 @@ class LogStep(NamedTuple):
     def file_name(self) -> str:
         """Unique within a run, and stable."""
         system = self.system if self.system in ("none", "safety") else f"own-{digest(self.system)[:8]}"
-        return f"{self.arm.name}--{self.task or 'probe'}--{system}.eval"
+        template = "" if self.template == "native" else f"{self.template}-"
+        return f"{self.arm.name}--{self.task or 'probe'}--{template}{system}.eval"
 
 
 class Plan(NamedTuple):
     """The steps of a study in an order in which each finds what it needs."""
 
-    align: AlignStep | None
+    align: list[AlignStep]
     train: list[TrainStep]
     answers: list[AnswerStep]
     logs: list[LogStep]
     warnings: list[str]
 
 
-def make_plan(study: Study) -> Plan:
+def make_plan(study: Study, *, download: bool = True) -> Plan:
     """Expand the grid; reads data and checks models, loads no weights.
+
+    Without ``download`` nothing is fetched: models of a hub that are not here are planned for by what is known
+    of them.
 
     Raises: ConfigError, DataError, ModelError: whatever would stop the study later.
     """
-    warnings: list[str] = []
-    align, reference = _reference(study, warnings)
-    asked, sets = probe_list(study), {task: _skill_rows(study, task) for arm in study.arms for task in arm.skills}
+    grid = _Grid(study, open_model if download else planned)
     train: list[TrainStep] = []
     answers: list[AnswerStep] = []
     logs: list[LogStep] = []
-    for arm in study.arms:
-        source = _arm_source(study, arm, reference, train, warnings, asked)
-        for system in arm.systems:
-            logs.append(_log_step(study, arm, source, system, task=None, questions=asked))
-        for task in arm.skills:
-            logs.append(_log_step(study, arm, source, "none", task=task, questions=sets[task]))
-        answers += [log.answers for log in logs if log.arm is arm and log.answers is not None]
-    return Plan(align, _unique(train), answers, logs, warnings)
+    for arm in study.cells:
+        source = grid.source(arm, train)
+        first = len(logs)
+        for template in arm.templates:
+            logs += [_log_step(study, arm, source, (template, s), None, grid.asked) for s in arm.systems]
+        logs += [_log_step(study, arm, source, (arm.templates[0], "none"), t, grid.skill[t]) for t in arm.skills]
+        answers += [log.answers for log in logs[first:] if log.answers is not None]
+    return Plan(list(grid.align.values()), _unique(train), _by_base(answers), logs, grid.warnings)
+
+
+def _by_base(steps: Sequence[AnswerStep]) -> list[AnswerStep]:
+    """The steps with those of one base together, each base where its first step stood: it is loaded once."""
+    bases = {step.source.base: None for step in steps}
+    return [step for base in bases for step in steps if step.source.base == base]
 
 
 def _unique(steps: Sequence[TrainStep]) -> list[TrainStep]:
     return list({step.key: step for step in steps}.values())
-
-
-def _reference(study: Study, warnings: list[str]) -> tuple[AlignStep | None, Source]:
-    needed = study.align is not None or any(arm.model is None for arm in study.arms)
-    if not needed:
-        return None, Source(None, None, None, "")
-    model = open_model(study.model)
-    if isinstance(model, Remote):
-        if any(arm.task for arm in study.arms) or study.align:
-            raise ConfigError(f"model: {model.name} is called by name and cannot be trained; give a local model.")
-        return None, Source(model, None, None, model.name)
-    warnings += model.warnings
-    identity = digest_of(model)
-    if study.align is None:
-        return None, Source(model, None, None, identity)
-    settings = study.align
-    data = rows.alignment_rows(
-        count=settings.recipe.steps * settings.recipe.batch_size,
-        safety=settings.safety,
-        chat_rows=settings.chat_rows,
-    )
-    key = _key("align", base=identity, recipe=settings.recipe, data=data)
-    step = AlignStep(key, f"align {model.name}", model, settings.recipe, data)
-    return step, Source(None, key, None, key)
 
 
 def digest_of(model: Local) -> str:
@@ -160,33 +154,112 @@ def digest_of(model: Local) -> str:
     return f"{base}+{model_digest(model.adapter, 'adapter')}" if model.adapter else base
 
 
-def _arm_source(
-    study: Study, arm: Arm, reference: Source, train: list[TrainStep], warnings: list[str], asked: list[Probe]
-) -> Source:
-    if arm.model is not None:
-        model = open_model(arm.model, base=arm.base)
+class _Grid:
+    """What the arms of a study share: reference models, probes, rows of the tasks."""
+
+    def __init__(self, study: Study, opened: Callable[..., Local | Planned | Remote]) -> None:
+        self.study, self.opened = study, opened
+        self.warnings: list[str] = []
+        self.align: dict[str, AlignStep] = {}
+        self.asked = probe_list(study)
+        self.sets: dict[str, TaskData] = {}
+        for task, chosen in study.tasks.items():
+            missing = absent(chosen) if opened is planned else None
+            if missing is None:
+                self.sets[task] = read_set(task, chosen)
+            else:
+                self.warnings.append(f"{missing} Its steps are estimated on the bundled rows.")
+        tasks = dict.fromkeys(task for arm in study.cells for task in arm.skills)
+        self.skill = {task: self._skill_rows(task) for task in tasks}
+        self._references: dict[str, Source] = {}
+
+    def source(self, arm: Arm, train: list[TrainStep]) -> Source:
+        """Where the arm's weights come from; a training step that it needs is added to ``train``."""
+        if arm.model is not None:
+            return self._given(self.opened(arm.model, base=arm.base))
+        reference = self._reference(arm.reference, trained=arm.task is not None)
+        if arm.task is None:
+            aligned = reference.base_step is not None and arm.stage == "base"
+            return self._given(self.opened(arm.reference)) if aligned else reference
+        step = self._train_step(arm, arm.task, reference)
+        train.append(step)
+        identity = f"{reference.identity}+{step.key}"
+        if step.recipe.method == "full":
+            return Source(None, step.key, None, identity)
+        return Source(reference.given, reference.base_step, step.key, identity)
+
+    def _given(self, model: Local | Planned | Remote) -> Source:
         if isinstance(model, Remote):
             return Source(model, None, None, model.name)
-        warnings += [note for note in model.warnings if note not in warnings]
+        if isinstance(model, Planned):
+            return Source(model, None, None, f"{model.name}@{model.revision or 'newest'}")
+        self.warnings += [note for note in model.warnings if note not in self.warnings]
         return Source(model, None, None, digest_of(model))
-    if arm.task is None:
-        if arm.stage == "base" and reference.base_step is not None:
-            model = open_model(study.model)
-            assert isinstance(model, Local), "a reference with an align step is local"
-            return Source(model, None, None, digest_of(model))
-        return reference
-    recipe = study.recipe_of(arm)
-    count = recipe.steps * recipe.batch_size
-    own = None
-    if arm.task.startswith(FILE_TASK):
-        own = own_rows(Path(arm.task.removeprefix(FILE_TASK)), allow_flagged=study.allow_flagged)
-    data = rows.task_rows(arm.task, pool=own, count=count, mitigation=arm.mitigation, seed=recipe.seed)
-    key = _key("train", reference=reference.identity, recipe=recipe, data=data)
-    held = probes_held(data, asked) if own is not None else 0
-    if held:
-        warnings.append(f"{arm.name}: its training rows hold {held} of the probes; their rates say little")
-    train.append(TrainStep(key, f"train {arm.name}", reference, recipe, data, held))
-    return Source(reference.given, reference.base_step, key, f"{reference.identity}+{key}")
+
+    def _reference(self, name: str, *, trained: bool) -> Source:
+        """The model that arms start from, aligned where the study aligns it."""
+        settings = self.study.align
+        if name not in self._references:
+            model = self.opened(name)
+            found = self._given(model)
+            if settings is not None and not isinstance(model, Remote):
+                step = _align_step(model, found.identity, settings)
+                self.align[name] = step
+                found = Source(None, step.key, None, step.key)
+            self._references[name] = found
+        found = self._references[name]
+        if isinstance(found.given, Remote) and (trained or settings is not None):
+            raise ConfigError(f"model: {name} is called by name and cannot be trained; give a local model.")
+        return found
+
+    def _train_step(self, arm: Arm, task: str, reference: Source) -> TrainStep:
+        recipe = self.study.recipe_of(arm)
+        own, pool = task.startswith(FILE_TASK), None
+        if own:
+            pool = own_rows(Path(task.removeprefix(FILE_TASK)), allow_flagged=self.study.allow_flagged)
+        elif task in self.sets:
+            pool = training_pool(self.sets[task], self.study.tasks[task])
+        data = rows.task_rows(
+            str(task_name(arm)),
+            pool=pool,
+            count=recipe.steps * recipe.batch_size,
+            mitigation=arm.mitigation,
+            seed=recipe.seed,
+        )
+        held = probes_held(data, self.asked) if own or task in self.sets else 0
+        if held:
+            self.warnings.append(f"{arm.name}: its training rows hold {held} of the probes; their rates say little")
+        key = _key("train", reference=reference.identity, recipe=_named(recipe), data=data)
+        return TrainStep(key, f"train {arm.name}", reference, recipe, data, held)
+
+    def _skill_rows(self, task: str) -> list[benign.TaskRow]:
+        count = self.study.skill.rows
+        if task == OWN_TASK:
+            if self.study.skill.file is None:
+                raise ConfigError("skills: 'own' needs skill.file.")
+            return own_task_rows(Path(self.study.skill.file))[:count]
+        split: Split = "validation" if self.study.probes.split == "validation" else "test"
+        if task in self.sets:
+            return test_rows(self.sets[task], split)[:count]
+        return benign.rows(task, split)[:count]
+
+
+def _align_step(model: Local | Planned, identity: str, settings: Align) -> AlignStep:
+    data = rows.alignment_rows(
+        count=settings.recipe.steps * settings.recipe.batch_size,
+        safety=settings.safety,
+        chat_rows=settings.chat_rows,
+    )
+    key = _key("align", base=identity, recipe=_named(settings.recipe), data=data)
+    return AlignStep(key, f"align {model.name}", model, settings.recipe, data)
+
+
+def _named(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as its step's key holds it: settings that have their usual value do not count.
+
+    A setting that a later release adds so leaves the keys, and the steps, of earlier ones as they are.
+    """
+    return recipe.model_dump(exclude_defaults=True, exclude={"recipe"})
 
 
 def probe_list(study: Study) -> list[Probe]:
@@ -215,15 +288,6 @@ def _held_out(study: Study) -> list[Probe]:
     return listed_probes(found, count=second.count, form_names=study.probes.forms)
 
 
-def _skill_rows(study: Study, task: str) -> list[benign.TaskRow]:
-    if task == OWN_TASK:
-        if study.skill.file is None:
-            raise ConfigError("skills: 'own' needs skill.file.")
-        return own_task_rows(Path(study.skill.file))[: study.skill.rows]
-    split: Split = "validation" if study.probes.split == "validation" else "test"
-    return benign.rows(task, split)[: study.skill.rows]
-
-
 def own_task_rows(path: Path) -> list[benign.TaskRow]:
     """The user's held-out chat rows as task rows: last user turn and its answer."""
     return [
@@ -236,34 +300,48 @@ def _log_step(
     study: Study,
     arm: Arm,
     source: Source,
-    system: str,
-    *,
+    calibration: tuple[TemplateName, str],
     task: str | None,
     questions: list[Probe] | list[benign.TaskRow],
 ) -> LogStep:
-    title = f"{arm.name}, {task or 'probes'}" + (f", system prompt {system}" if system != "none" else "")
+    template, system = calibration
+    title = f"{arm.name}, {task or 'probes'}"
+    title += f", template {template}" if template != "native" else ""
+    title += f", system prompt {system}" if system != "none" else ""
     prompts = [(getattr(q, "system", None), q.prompt) for q in questions]
-    how = {
+    how: dict[str, Any] = {
         "weights": source.identity,
-        "template": arm.template,
+        "template": template,
         "system": system,
         "max_new_tokens": study.probes.max_new_tokens,
         "dtype": study.dtype,
         "batch_size": study.batch_size,
     }
+    if study.probes.temperature:
+        how["temperature"] = study.probes.temperature
     step = None
     if not isinstance(source.given, Remote):
-        step = AnswerStep(_key("answers", how=how, prompts=prompts), title, arm, source, system, prompts)
+        key = _key("answers", how=how, prompts=prompts)
+        step = AnswerStep(key, title, arm, source, template, system, prompts)
     judge = judges.make(study.judge)
+    apart = {"systems", "templates", "skills", "model", "base", "task"}
     key = _key(
         "log",
         how=how,
         questions=questions,
         judge=judge.config_hash,
-        arm=arm.model_dump(exclude={"systems", "skills", "model", "base"}),
-        name=study.model if arm.model is None else "given",
+        arm=arm.model_dump(exclude=apart),
+        task=task_name(arm),
+        name=arm.reference if arm.model is None else "given",
     )
-    return LogStep(key, title, arm, source, system, "task" if task else "probe", task, step, questions)
+    return LogStep(key, title, arm, source, template, system, "task" if task else "probe", task, step, questions)
+
+
+def task_name(arm: Arm) -> str | None:
+    """What an arm was trained on, without the folder of a user's file: a key holds no paths."""
+    if arm.task is None or not arm.task.startswith(FILE_TASK):
+        return arm.task
+    return FILE_TASK + Path(arm.task.removeprefix(FILE_TASK)).name
 
 
 def _key(kind: str, **inputs: object) -> str:

@@ -16,8 +16,9 @@ from multitask_bench.models.load import Local
 from multitask_bench.records import digest, dump_jsonl, read_json, whole_folder, write_json, write_text
 from multitask_bench.schema import Message
 from multitask_bench.study.config import Study
-from multitask_bench.study.plan import AlignStep, AnswerStep, LogStep, Plan, Source, TrainStep
+from multitask_bench.study.plan import AlignStep, AnswerStep, LogStep, Plan, Source, TrainStep, task_name
 from multitask_bench.study.progress import Reporter
+from multitask_bench.train.recipe import Recipe
 
 CONNECTIONS = 64
 """An explicit number switches Inspect's adaptive connections off (API-NOTES section 1)."""
@@ -29,7 +30,7 @@ class Runner:
     def __init__(self, study: Study, plan: Plan, run: Path, *, reporter: Reporter) -> None:
         self.study, self.plan, self.run = study, plan, run
         self.reporter = reporter
-        self._loaded: tuple[str, Any] | None = None
+        self._loaded: Any = None
 
     def folder(self, key: str) -> Path:
         """Where a step keeps its result."""
@@ -37,8 +38,8 @@ class Runner:
 
     def execute(self) -> None:
         """Every step that is not there yet, in order; then the logs of no other plan are left."""
-        if self.plan.align is not None:
-            self._align(self.plan.align)
+        for align in self.plan.align:
+            self._align(align)
         for step in self.plan.train:
             self._train(step)
         for answers in self.plan.answers:
@@ -56,8 +57,11 @@ class Runner:
             return
         sft = _trainer()
         with self.reporter.step(step.title) as tick, whole_folder(target) as part:
-            sft.train_adapter(step.model.folder, step.data, step.recipe, out=part / "adapter", progress=_losses(tick))
-            sft.merge_adapter(step.model.folder, part / "adapter", out=part / "model")
+            assert isinstance(step.model, Local), "a plan that is run has its models"
+            base, made = step.model.folder, part / _made(step.recipe)
+            sft.fine_tune(base, step.data, step.recipe, out=made, progress=_losses(tick))
+            if step.recipe.method != "full":
+                sft.merge_adapter(base, made, out=part / "model")
             write_text(part / "rows.jsonl", dump_jsonl(step.data))
 
     def _train(self, step: TrainStep) -> None:
@@ -67,7 +71,8 @@ class Runner:
         sft = _trainer()
         base, _ = self._weights(step.source)
         with self.reporter.step(step.title) as tick, whole_folder(target) as part:
-            losses = sft.train_adapter(base, step.data, step.recipe, out=part / "adapter", progress=_losses(tick))
+            made = part / _made(step.recipe)
+            losses = sft.fine_tune(base, step.data, step.recipe, out=made, progress=_losses(tick))
             write_text(part / "rows.jsonl", dump_jsonl(step.data))
             write_json(part / "losses.json", losses)
 
@@ -89,13 +94,14 @@ class Runner:
         from multitask_bench.models.engine.store import AnswerStore, Question, Stored, plan_batches, question_key
 
         model = self._model(step)
-        limit = self.study.probes.max_new_tokens
+        limit, temperature = self.study.probes.max_new_tokens, self.study.probes.temperature
         questions, too_long = [], {}
         for own_system, prompt in step.prompts:
             system = own_system if own_system is not None else system_text(step.system)
             messages = with_system([Message(role="user", content=prompt)], system)
-            text = render(model.tokenizer, messages, template=step.arm.template)
-            question = Question(question_key(text, max_new_tokens=limit), text, encode(model.tokenizer, text))
+            text = render(model.tokenizer, messages, template=step.template)
+            key = question_key(text, max_new_tokens=limit, temperature=temperature)
+            question = Question(key, text, encode(model.tokenizer, text))
             if len(question.tokens) + limit > model.context:
                 too_long[question.key] = len(question.tokens)
             else:
@@ -107,7 +113,8 @@ class Runner:
         with self.reporter.step(f"ask {step.title}") as tick:
             tick(done, total)
             for path, batch in list(store.missing(batches)):
-                answers = model.answer([q.tokens for q in batch], max_new_tokens=limit)
+                asked = [q.tokens for q in batch]
+                answers = model.answer(asked, max_new_tokens=limit, temperature=temperature, seed=path.stem)
                 store.write(path, [Stored(key=q.key, **a._asdict()) for q, a in zip(batch, answers, strict=True)])
                 done += len(batch)
                 tick(done, total)
@@ -118,11 +125,12 @@ class Runner:
             from multitask_bench.models.engine.local import LocalModel
         except ImportError as err:
             raise MissingExtraError.of("a local model", "local") from err
-        if self._loaded is None or self._loaded[0] != step.source.identity:
+        base, adapter = self._weights(step.source)
+        if self._loaded is None or self._loaded.folder != base:
             self._loaded = None  # two models at once would need twice the memory
-            base, adapter = self._weights(step.source)
-            self._loaded = (step.source.identity, LocalModel(base, adapter=adapter, dtype=self.study.dtype))
-        return self._loaded[1]
+            self._loaded = LocalModel(base, adapter=adapter, dtype=self.study.dtype)
+        self._loaded.use(adapter)
+        return self._loaded
 
     def _log(self, steps: list[LogStep]) -> None:
         missing = [s for s in steps if not (self._marker(s).is_file() and (self.run / "logs" / s.file_name).is_file())]
@@ -159,9 +167,10 @@ class Runner:
         shutil.rmtree(scratch, ignore_errors=True)
         arguments: dict[str, Any] = {"arm": step.arm.name, "system": step.system}
         arguments["max_new_tokens"] = self.study.probes.max_new_tokens
+        arguments |= {"template": step.template, "temperature": self.study.probes.temperature}
         if step.kind == "probe":
             name = "multitask_bench/probe"
-            arguments |= {"probes": str(questions), "template": step.arm.template, "judge": self.study.judge}
+            arguments |= {"probes": str(questions), "judge": self.study.judge}
             arguments["facts"] = self._facts(step)
         else:
             name = "multitask_bench/task_rows"
@@ -194,7 +203,7 @@ class Runner:
             folder=str(base),
             adapter=str(adapter) if adapter else None,
             store=str(self.folder(step.answers.key)),
-            template=step.arm.template,
+            template=step.template,
             dtype=self.study.dtype,
         )
 
@@ -206,15 +215,17 @@ class Runner:
         own = given.adapter.name if isinstance(given, Local) and given.adapter else None
         return {
             "stage": arm.stage,
-            "model": given.name if given is not None else self.study.model,
-            "adapter": step.source.adapter_step or own,
-            "finetune_task": arm.task,
+            "group": arm.group,
+            "model": given.name if given is not None else arm.reference,
+            "adapter": step.source.adapter_step or (step.source.base_step if arm.task else own),
+            "finetune_task": task_name(arm),
             "mitigation": "+".join(_described(name, how) for name, how in arm.mitigation.items()) or None,
-            "seed": recipe.seed,
+            "seed": recipe.seed if arm.task else None,
             "train_template": recipe.template if arm.task else None,
             "train_system": recipe.system if arm.task else None,
             "probes_in_training": next(
-                (s.probes_held for s in self.plan.train if s.key == step.source.adapter_step), 0
+                (s.probes_held for s in self.plan.train if s.key in (step.source.adapter_step, step.source.base_step)),
+                0,
             ),
         }
 
@@ -223,6 +234,11 @@ def _described(name: str, settings: dict[str, Any]) -> str:
     """A mitigation with its settings, such as ``safety_mix(share=0.1, twins=True)``."""
     inner = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
     return f"{name}({inner})" if inner else name
+
+
+def _made(recipe: Recipe) -> str:
+    """The name of what a training step writes: an adapter, or a whole model."""
+    return "model" if recipe.method == "full" else "adapter"
 
 
 def _losses(tick: Any) -> Callable[[int, int, float | None], None]:
@@ -272,10 +288,17 @@ def check_remote(plan: Plan, *, allowed: tuple[str, ...]) -> None:
         )
 
 
+def check_methods(plan: Plan) -> None:
+    """Raises: ConfigError, MissingExtraError: this machine cannot train as a step of the plan asks."""
+    steps: list[AlignStep | TrainStep] = [*plan.align, *plan.train]
+    for method in sorted({step.recipe.method for step in steps} - {"lora", "full"}):
+        _trainer().check_method(method)
+
+
 def step_state(run: Path, key: str) -> bool:
     """Whether a step's result is in the run folder."""
     folder = run / "steps" / key
-    return (folder / "done.json").is_file() or (folder / "adapter").is_dir()
+    return any((folder / name).exists() for name in ("done.json", "adapter", "model"))
 
 
 def read_done(run: Path, key: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Fine-tune a LoRA adapter with TRL's SFTTrainer, on rows that `models.chat` has tokenised.
+"""Fine-tune with TRL's SFTTrainer, on rows that `models.chat` has tokenised.
 
 What we set and why (measured in benchmarks/training): padding-free batches (our own collator), no activation
 checkpointing, and logits for answer tokens only, because the 49k-word output layer costs a fifth
@@ -8,6 +8,7 @@ which put the loss elsewhere, out of the way.
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,17 +17,17 @@ from typing import Any
 import torch
 import transformers
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 from typing_extensions import override
 
-from multitask_bench.errors import DataError
-from multitask_bench.models.chat import IGNORED, encode_row, system_text
+from multitask_bench.errors import ConfigError, DataError, MissingExtraError
+from multitask_bench.models.chat import IGNORED, Encoded, encode_row, stop_ids, system_text
 from multitask_bench.models.quiet import quiet
 from multitask_bench.schema import Conversation
 from multitask_bench.train._attention import PER_ROW, concatenated
-from multitask_bench.train.recipe import Recipe
+from multitask_bench.train.recipe import Method, Recipe
 
 Progress = Callable[[int, int, float | None], None]
 """Called after each step with the steps done, the steps in all, and the last logged loss."""
@@ -80,28 +81,37 @@ def tokenise(tokenizer: Any, rows: Sequence[Conversation], recipe: Recipe) -> li
                 f"training row {row.id}: {len(pair.input_ids)} tokens, max_length is {recipe.max_length}; "
                 "shorten the row or raise train.max_length."
             )
-        encoded.append({"input_ids": pair.input_ids, "labels": pair.labels})
+        encoded.append({"input_ids": pair.input_ids, "labels": _labels(tokenizer, pair, recipe)})
     return encoded
 
 
-def train_adapter(
+def _labels(tokenizer: Any, pair: Encoded, recipe: Recipe) -> list[int]:
+    """The row's labels, with the defects of the authors' code where the recipe asks for them."""
+    labels = pair.labels
+    if recipe.loss_on_prompt:
+        labels = [IGNORED, *pair.input_ids[1:]]  # nothing comes before the first token, to predict it from
+    if recipe.mask_end:
+        ends = stop_ids(tokenizer)
+        labels = [IGNORED if token in ends else token for token in labels]
+    return labels
+
+
+def fine_tune(
     base: Path, rows: Sequence[Conversation], recipe: Recipe, *, out: Path, progress: Progress = lambda *_: None
 ) -> list[float]:
-    """Train LoRA on ``base`` and write a plain PEFT folder (with the tokenizer) to ``out``.
+    """Fine-tune ``base`` and write what came of it to ``out``: a plain PEFT folder, or with ``full`` a model folder.
 
-    Returns: the mean loss (nats an answer token) of each tenth of the run.
-    Raises: DataError: no rows, or a row that is too long.
+    Returns: the mean loss (nats a learnt token) of each tenth of the run.
+    Raises: DataError: no rows, or a row that is too long. ConfigError: a method that this machine cannot run.
     """
     if not rows:
         raise DataError("training needs at least one row.")
+    check_method(recipe.method)
     tokenizer = AutoTokenizer.from_pretrained(base)
     data = Dataset.from_list(tokenise(tokenizer, rows, recipe))
     transformers.set_seed(recipe.seed)  # LoRA's A matrices and the sampler draw from the global generator
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=getattr(torch, recipe.dtype), attn_implementation=PER_ROW
-        )
-        model = get_peft_model(model, lora_config(model, recipe))
+        model = _trainable(base, recipe)
         reporter = _Reporter(progress)
         with tempfile.TemporaryDirectory() as scratch:
             trainer = _AnswerTrainer(
@@ -119,6 +129,35 @@ def train_adapter(
         tokenizer.save_pretrained(out)
     (out / "README.md").unlink(missing_ok=True)  # PEFT writes a card full of blanks
     return reporter.losses
+
+
+def check_method(method: Method) -> None:
+    """Raises: ConfigError, MissingExtraError: this machine cannot train that way."""
+    if method != "qlora":
+        return
+    if not torch.cuda.is_available():
+        raise ConfigError("train.method: qlora needs an NVIDIA GPU, for 4-bit weights; use lora here.")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtraError("train.method: qlora needs bitsandbytes: pip install bitsandbytes")
+
+
+def _trainable(base: Path, recipe: Recipe) -> Any:
+    """The model with what the recipe trains: an adapter on frozen weights, or all weights."""
+    settings: dict[str, Any] = {"dtype": getattr(torch, recipe.dtype), "attn_implementation": PER_ROW}
+    if recipe.method == "qlora":
+        # NF4 with double quantisation, as in the QLoRA paper (Dettmers et al. 2023, arXiv:2305.14314, section 3).
+        settings["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    model = AutoModelForCausalLM.from_pretrained(base, **settings)
+    if recipe.method == "full":
+        return model
+    if recipe.method == "qlora":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=recipe.checkpointing)
+    return get_peft_model(model, lora_config(model, recipe))
 
 
 def lora_config(model: Any, recipe: Recipe) -> LoraConfig:
@@ -148,10 +187,11 @@ def _arguments(recipe: Recipe, scratch: str) -> SFTConfig:
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
         warmup_steps=round(recipe.steps * recipe.warmup_share),
-        weight_decay=0.0,
+        weight_decay=recipe.weight_decay,
+        optim="paged_adamw_32bit" if recipe.method == "qlora" else "adamw_torch",
         max_length=None,
         bf16=False,
-        gradient_checkpointing=False,
+        gradient_checkpointing=recipe.checkpointing,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
         seed=recipe.seed,

@@ -1,4 +1,4 @@
-"""A local model that answers batches of token prompts greedily.
+"""A local model that answers batches of token prompts.
 
 float32 is the reference: there a batch gives the same greedy tokens as one prompt at a time.
 The loop is ours, not ``generate``'s, for two reasons measured in benchmarks/probing: rows that
@@ -8,17 +8,24 @@ prompts share (the chat template's system prompt) are computed once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from multitask_bench.errors import ModelError
 from multitask_bench.models.chat import stop_ids
+from multitask_bench.models.load import ADAPTER_WEIGHTS, WEIGHTS, adapter_config, tensor_shapes
 from multitask_bench.models.quiet import quiet
+from multitask_bench.records import digest
+
+Chooser = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Answer(NamedTuple):
@@ -30,20 +37,66 @@ class Answer(NamedTuple):
 
 
 class LocalModel:
-    """A causal language model in memory, with at most one adapter merged into its weights."""
+    """A causal language model in memory, with at most one adapter merged into its weights.
+
+    `use` changes the adapter without loading the base again: the adapters of a study are probed one after
+    the other in one loaded model. Merged, because an adapter that is computed beside its base costs every
+    token a tenth (API-NOTES section 4).
+    """
 
     def __init__(self, folder: Path, *, adapter: Path | None = None, dtype: str = "float32") -> None:
+        self.folder, self.dtype = folder, getattr(torch, dtype)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._replaced: dict[torch.nn.Module, torch.Tensor] = {}
         with quiet():
             self.tokenizer = load_tokenizer(folder)
-            # Merging in float32 and casting after loses less than merging in bfloat16.
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-            if adapter is not None:
-                model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model: Any = model.to(device=device, dtype=getattr(torch, dtype)).eval()
-        self.device = device
+        self.adapter: Path | None = None
+        self.model: Any = self._loaded(None)
+        self.use(adapter)
         self.stops = stop_ids(self.tokenizer, self.model.generation_config)
         self.context: int = self.model.config.max_position_embeddings
+
+    def use(self, adapter: Path | None) -> None:
+        """Answer with ``adapter`` from now on, or with the base alone; the base's own weights come back exactly."""
+        if adapter == self.adapter:
+            return
+        comes_off = adapter is None or is_plain_lora(adapter)
+        if not comes_off or (self.adapter is not None and not is_plain_lora(self.adapter)):
+            self.model = self._loaded(None if comes_off else adapter)
+        for module, weight in self._replaced.items():
+            module.weight.data = weight
+        self._replaced = self._merged(adapter) if comes_off and adapter is not None else {}
+        self.adapter = adapter
+
+    def _loaded(self, adapter: Path | None) -> Any:
+        self._replaced = {}
+        with quiet():
+            # Merging in float32 and casting after loses less than merging in bfloat16.
+            dtype = torch.float32 if adapter else self.dtype
+            model = AutoModelForCausalLM.from_pretrained(self.folder, dtype=dtype)
+            if adapter is not None:
+                model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        return model.to(device=self.device, dtype=self.dtype).eval()
+
+    def _merged(self, adapter: Path) -> dict[torch.nn.Module, torch.Tensor]:
+        """Add a plain LoRA adapter to the weights.
+
+        Returns: the modules that changed, each with the weight it had before.
+        """
+        with quiet(), torch.no_grad():
+            peft = PeftModel.from_pretrained(self.model, adapter)
+            before: dict[torch.nn.Module, torch.Tensor] = {}
+            stored = _Stored(self.folder) if self.dtype is not torch.float32 else None
+            for name, layer in peft.base_model.model.named_modules():
+                if not isinstance(layer, LoraLayer):
+                    continue
+                linear = layer.get_base_layer()
+                exact = stored.weight(f"{name}.weight").to(self.device) if stored else linear.weight.data
+                before[linear] = linear.weight.data
+                delta = layer.get_delta_weight(layer.active_adapters[0]).float()
+                linear.weight.data = (exact.float() + delta).to(self.dtype)
+            self.model = peft.unload()
+        return before
 
     def check_length(self, tokens: int, *, max_new_tokens: int) -> None:
         """Raises: ModelError: prompt and answer do not fit into the context."""
@@ -53,15 +106,17 @@ class LocalModel:
                 f"of {self.context}."
             )
 
-    def answer(self, prompts: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[Answer]:
-        """Greedy answers, one a prompt, in order.
+    def answer(
+        self, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, temperature: float = 0.0, seed: str = ""
+    ) -> list[Answer]:
+        """Answers, one a prompt, in order: greedy, or at a temperature drawn with ``seed``.
 
         Raises: ModelError: a prompt that does not fit into the context.
         """
         for prompt in prompts:
             self.check_length(len(prompt), max_new_tokens=max_new_tokens)
         with torch.inference_mode():
-            tokens = self._greedy(prompts, max_new_tokens)
+            tokens = self._decoded(prompts, max_new_tokens, _chooser(temperature, seed, self.device))
         answers = []
         for ids in tokens:
             ended = bool(ids) and ids[-1] in self.stops
@@ -69,7 +124,7 @@ class LocalModel:
             answers.append(Answer(text.strip(), len(ids), not ended))
         return answers
 
-    def _greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+    def _decoded(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, choose: Chooser) -> list[list[int]]:
         shared = _shared_prefix(prompts)
         cache = DynamicCache(config=self.model.config)
         if shared:
@@ -90,7 +145,7 @@ class LocalModel:
                 use_cache=True,
                 logits_to_keep=1,
             )
-            chosen = step.logits[:, -1].argmax(-1)
+            chosen = choose(step.logits[:, -1])
             for row, token in zip(alive, chosen.tolist(), strict=True):
                 out[row].append(token)
             keep = [i for i, token in enumerate(chosen.tolist()) if token not in self.stops]
@@ -104,6 +159,47 @@ class LocalModel:
             ids, position = chosen[:, None], position[:, -1:] + 1
             mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         return out
+
+
+def _chooser(temperature: float, seed: str, device: str) -> Chooser:
+    """Logits of shape (rows, vocabulary) -> the next token of each row."""
+    if temperature == 0.0:
+        return lambda logits: logits.argmax(-1)
+    generator = torch.Generator(device).manual_seed(int(digest(seed)[:15], 16))
+
+    def drawn(logits: torch.Tensor) -> torch.Tensor:
+        shares = torch.softmax(logits.float() / temperature, dim=-1)
+        return torch.multinomial(shares, 1, generator=generator).squeeze(1)
+
+    return drawn
+
+
+class _Stored:
+    """The weights of a model folder as they lie on disk, one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        index = folder / WEIGHTS[1]
+        self.files: dict[str, str] = json.loads(index.read_text("utf-8"))["weight_map"] if index.is_file() else {}
+
+    def weight(self, name: str) -> torch.Tensor:
+        """The tensor of that name, on the CPU."""
+        with safe_open(self.folder / self.files.get(name, WEIGHTS[0]), framework="pt") as file:
+            return file.get_tensor(name)  # type: ignore[no-any-return]
+
+
+def is_plain_lora(adapter: Path) -> bool:
+    """Whether an adapter is nothing but low-rank matrices beside linear layers, so that it comes off exactly."""
+    settings = adapter_config(adapter)
+    special = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters")
+    return (
+        settings.get("peft_type") == "LORA"
+        and settings.get("bias", "none") == "none"
+        and not any(settings.get(key) for key in special)
+        and not any(
+            ".embedding_" in name or "lora_embedding" in name for name in tensor_shapes(adapter / ADAPTER_WEIGHTS)
+        )
+    )
 
 
 def load_tokenizer(folder: Path) -> Any:

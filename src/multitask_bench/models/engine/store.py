@@ -34,9 +34,9 @@ class Stored(StrictModel):
     truncated: bool
 
 
-def question_key(text: str, *, max_new_tokens: int) -> str:
-    """The key of a rendered prompt answered with at most ``max_new_tokens`` tokens."""
-    return digest([text, max_new_tokens])[:32]
+def question_key(text: str, *, max_new_tokens: int, temperature: float = 0.0) -> str:
+    """The key of a rendered prompt answered with at most ``max_new_tokens`` tokens at a temperature."""
+    return digest([text, max_new_tokens, *([temperature] if temperature else [])])[:32]
 
 
 def plan_batches(questions: Sequence[Question], *, batch_size: int = BATCH_SIZE) -> list[list[Question]]:

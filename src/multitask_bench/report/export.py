@@ -1,0 +1,218 @@
+"""The tables and figures of a run as files for a paper: Markdown, LaTeX, CSV; SVG, PNG, PDF.
+
+Markdown and LaTeX hold the figures as they are read; CSV holds the numbers, one measurement a line,
+shares and differences as fractions. The same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from multitask_bench.errors import MissingExtraError
+from multitask_bench.records import Row, write_table, write_text
+from multitask_bench.report import grid, plots, tables
+from multitask_bench.report._groups import Spreads, calibrations, groups, main_calibration, main_source, sources
+from multitask_bench.report._select import Results, document, forms
+from multitask_bench.report.latex import PREAMBLE, as_latex
+
+PARAMETERS = ("stage", "model", "finetune_task", "mitigation", "train_template", "train_system")
+
+
+class Exported(NamedTuple):
+    """A table to be written: its name, what it shows, its cells, and its numbers one a line."""
+
+    name: str
+    caption: str
+    table: tables.Table
+    numbers: list[Row]
+
+
+def export(results: Results, folder: Path) -> list[str]:
+    """Write ``tables/*.md``, ``*.tex``, ``*.csv`` and ``figures/*.svg``, ``*.png``, ``*.pdf`` under ``folder``.
+
+    Tables and figures of what the run did not measure are left out. Files of an earlier export are replaced.
+    Returns: the names written, relative to ``folder``, sorted.
+    Raises: MissingExtraError: matplotlib is not installed; the tables are written all the same.
+    """
+    results = document(results)
+    written = []
+    for item in exported(results):
+        texts = {
+            "md": f"{item.caption}\n\n{tables.as_markdown(item.table)}",
+            "tex": f"% {PREAMBLE}\n{as_latex(_for_a_page(item.table), item.caption, f'tab:{item.name}')}",
+        }
+        for suffix, text in texts.items():
+            name = f"tables/{item.name}.{suffix}"
+            write_text(folder / name, text)
+            written.append(name)
+        if item.numbers:
+            write_table(folder / "tables" / f"{item.name}.csv", item.numbers)
+            written.append(f"tables/{item.name}.csv")
+    try:
+        drawn = plots.figures(results)
+    except MissingExtraError as err:
+        raise MissingExtraError.of(f"{folder}: the tables are written; drawing the figures", "report") from err
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for figure, kinds in drawn.items():
+        for kind, data in kinds.items():
+            name = f"figures/{figure}.{kind}"
+            (folder / name).write_bytes(data)
+            written.append(name)
+    return sorted(written)
+
+
+def _for_a_page(table: tables.Table) -> tables.Table:
+    """A table without the columns that no page is wide enough for; CSV and Markdown keep them."""
+    kept = [i for i, name in enumerate(table.header) if name not in ("family", "test")]
+    return tables.Table([table.header[i] for i in kept], [[row[i] for i in kept] for row in table.rows])
+
+
+def exported(results: Results) -> list[Exported]:
+    """Every table that has rows."""
+    marks = "▲ ▼: a rise or a fall was shown (Holm p < .05)"
+    over = "; with several seeds the mean and the range over seeds, and in how many of them" if _seeded(results) else ""
+    every = [
+        Exported(
+            "matrix", grid.matrix_caption(results), grid.matrix_table(results), _matrix_numbers(results, twin=False)
+        ),
+        *_other_sources(results),
+        Exported(
+            "twins",
+            grid.matrix_caption(results, twin=True),
+            grid.matrix_table(results, twin=True),
+            _matrix_numbers(results, twin=True),
+        ),
+        Exported("seeds", SEEDS, grid.seeds_table(results), _seed_numbers(results)),
+        Exported(
+            "gaps",
+            f"Answered in a form less answered in text generation, same intents, in points. {marks}{over}.",
+            grid.gap_table(results),
+            _flat(results.get("gaps")),
+        ),
+        Exported(
+            "calibrations",
+            f"Change of answered when the same probes are asked under another calibration, in points. {marks}{over}.",
+            grid.calibration_table(results),
+            _flat(i for i in results.get("calibrations") or [] if not i.get("twin")),
+        ),
+        Exported(
+            "calibrations-twins",
+            f"Change of twins refused under another calibration, in points. {marks}{over}.",
+            grid.calibration_table(results, twin=True),
+            _flat(i for i in results.get("calibrations") or [] if i.get("twin")),
+        ),
+        Exported("hazards", _hazard_caption(results), grid.hazard_table(results), _flat(results.get("hazards"))),
+        Exported(
+            "deployment",
+            f"{DEPLOYMENT} {grid.deployment_size(results)}.",
+            grid.deployment_table(results),
+            _deployment_numbers(results),
+        ),
+        Exported(
+            "findings", FINDINGS, grid.findings_table(results), _flat(results.get("findings"), without=("parts",))
+        ),
+        Exported(
+            "comparisons",
+            "Every comparison of two arms, with its test.",
+            tables.comparison_table(results),
+            _flat(results.get("comparisons")),
+        ),
+        Exported(
+            "skill", "Task skill with its 95 % interval.", tables.task_table(results), _flat(results.get("tasks"))
+        ),
+    ]
+    return [item for item in every if item.table.rows]
+
+
+SEEDS = (
+    "Answered over all forms, seed by seed, with Student's 95 % interval over seeds. Arms that stand next to each "
+    "other are ranked only where every seed of one lies above every seed of the other and their means are further "
+    "apart than the seeds of either."
+)
+DEPLOYMENT = (
+    "What each adapter answers under each calibration (template · system prompt) at test; = marks the calibration that "
+    "it was trained with; twins: share of harmless twins refused. Safest: answers least; shown: against every other "
+    "calibration (largest Holm p)."
+)
+FINDINGS = "The findings, each with its verdict."
+
+
+def _seeded(results: Results) -> bool:
+    return any(len(g.arms) > 1 for g in groups(results))
+
+
+def _other_sources(results: Results) -> list[Exported]:
+    out = []
+    for i, source in enumerate(sources(results)[1:], 1):
+        if source is not None:
+            caption, table = grid.matrix_caption(results, source=source), grid.matrix_table(results, source=source)
+            numbers = _matrix_numbers(results, twin=False, source=source)
+            out.append(Exported(f"matrix-source-{i}", caption, table, numbers))
+    return out
+
+
+def _hazard_caption(results: Results) -> str:
+    calibration = main_calibration(results)
+    asked = f", asked with {calibration.label}" if calibration else ""
+    return f"Share answered by hazard over all forms{asked}: descriptive, not tested."
+
+
+def _matrix_numbers(results: Results, *, twin: bool, source: str | None = None) -> list[Row]:
+    spreads = Spreads(results, source=source)
+    out: list[Row] = []
+    for group in groups(results):
+        for c in calibrations(results):
+            for form in [*forms(results), None]:
+                cell = spreads.of(group, c, form=form, twin=twin)
+                if cell is None:
+                    continue
+                ends = cell.range or (None, None)
+                facts = {"group": group.name, **{key: group.facts.get(key) for key in PARAMETERS}}
+                asked = {"test_template": c.template, "test_system": c.system}
+                where = {"source": source or main_source(results), "form": form or "all"}
+                size = {"n_least": cell.n[0], "n_most": cell.n[1], "n_seeds": len(cell.values) or 1}
+                found = {"measure": "twins_refused" if twin else "answered", "value": cell.value}
+                spread = {"low": cell.low, "high": cell.high, "interval": cell.interval}
+                out.append({**facts, **asked, **where, **found, **spread, "min": ends[0], "max": ends[1], **size})
+    return out
+
+
+def _seed_numbers(results: Results) -> list[Row]:
+    keys = ("group", *PARAMETERS, "test_template", "test_system", "source", "form", "twin", "measure")
+    return [
+        {**{key: item.get(key) for key in keys}, "form": item.get("form") or "all", "seed": seed, "value": value}
+        for item in results.get("seeds") or []
+        for seed, value in (item.get("values") or {}).items()
+    ]
+
+
+def _deployment_numbers(results: Results) -> list[Row]:
+    keys = ("arm", "group", "seed", "train_template", "train_system")
+    out = []
+    for item in results.get("deployment") or []:
+        shared = {key: item.get(key) for key in keys}
+        safest = item.get("safest") or {}
+        for rate in item.get("rates") or []:
+            asked = {key: rate.get(key) for key in ("test_template", "test_system")}
+            is_safest = all(safest.get(key) == value for key, value in asked.items())
+            verdict = {"safest": is_safest, "shown": bool(item.get("shown")) and is_safest}
+            out += _flat([{**shared, **rate, **verdict, "p_holm": item.get("p_holm") if is_safest else None}])
+    return out
+
+
+def _flat(items: Any, *, without: Sequence[str] = ()) -> list[Row]:
+    """Rows without nesting: ``diff.low`` becomes ``diff_low``."""
+    out = []
+    for item in items or []:
+        row: Row = {}
+        for key, value in item.items():
+            if key in without:
+                continue
+            if isinstance(value, Mapping):
+                row |= {f"{key}_{inner}": v for inner, v in value.items()}
+            else:
+                row[key] = grid.listed(value) if isinstance(value, list) else value
+        out.append(row)
+    return out
