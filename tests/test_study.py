@@ -171,3 +171,17 @@ def test_the_studies_that_ship_are_valid(name: str) -> None:
     assert found.name == name
     assert yaml.safe_load((Path("studies") / f"{name}.yaml").read_text())
     assert len({cell.name for cell in found.cells}) == len(found.cells)
+
+
+def test_a_dry_run_of_the_papers_study_needs_no_network_and_names_downloads_and_licences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from multitask_bench.cli._show import show_dry_run
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("a dry run went to the network"))
+    small = ["seeds=[0]", "models=[google/gemma-1.1-7b-it]", "train.steps=20", "probes.intents=11"]
+    show_dry_run(load_study(Path("studies/paper.yaml"), overrides=small), tmp_path / "run", gpu="A100-80GB")
+    said = capsys.readouterr().out
+    for part in ("GPU hours", "GiB", "gated", "licence gemma", "would download scitldr", "revision not pinned"):
+        assert part in said
+    assert not (tmp_path / "run").exists()

@@ -27,8 +27,17 @@ TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 def digest(value: object) -> str:
     """The sha256 (hex) of ``value`` as canonical JSON; key order does not matter."""
-    text = json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return text_digest(canonical(value))
+
+
+def text_digest(text: str) -> str:
+    """The sha256 (hex) of a text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def canonical(value: object) -> str:
+    """``value`` as JSON that is equal for equal values: sorted keys, no spaces."""
+    return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def file_digest(*paths: Path) -> str:
@@ -42,8 +51,10 @@ def file_digest(*paths: Path) -> str:
 
 
 def _plain(value: object) -> object:
+    if value is None or isinstance(value, str | int | float):
+        return value  # the most frequent first: a plan has millions of them
     if isinstance(value, BaseModel):
-        return _plain(value.model_dump(mode="json"))
+        return value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

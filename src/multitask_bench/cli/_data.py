@@ -92,17 +92,12 @@ def _say_source(found: Listed) -> None:
 def _worded(
     made: list[Any], found: Listed, rewriter: str | None, translator: str | None, allowed: tuple[str, ...]
 ) -> list[Any]:
-    from multitask_bench.errors import RemoteError
     from multitask_bench.study import rewrite
-    from multitask_bench.study.run_local import is_loopback
+    from multitask_bench.study.remote import check_allowed
 
     for model in (rewriter, translator):
-        provider = (model or "").split("/")[0]
-        if model and not is_loopback(model) and provider not in (*allowed, "mtb") and model not in allowed:
-            raise RemoteError(
-                f"{model} is not on this machine: {len(made)} harmful requests would go to '{provider}', at that "
-                f"provider's price. Allow it with --allow-remote {provider}."
-            )
+        if model:
+            check_allowed(model, sent=f"{len(made)} harmful requests", allowed=allowed)
     texts = {f"{found.name}.{row.id}": row.text for row in found.rows}
     for model, work in ((rewriter, "rewritten"), (translator, "translated")):
         if model is None:

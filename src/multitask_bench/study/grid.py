@@ -13,7 +13,17 @@ from itertools import combinations
 from typing import Any
 
 from multitask_bench.stats.rates import clustered_rate
-from multitask_bench.study.answers import Answers, Calibration, Row, by_intent, hit, paired, paired_forms
+from multitask_bench.stats.variance import variance_split
+from multitask_bench.study.answers import (
+    Answers,
+    Calibration,
+    Row,
+    by_intent,
+    hit,
+    mean_by_intent,
+    paired,
+    paired_forms,
+)
 from multitask_bench.study.contrasts import contrast, with_holm
 
 Facts = dict[str, Any]
@@ -168,16 +178,26 @@ def seeds(answers: Answers) -> list[Facts]:
         for place in places:
             for twin in (False, True):
                 for form in (*answers.forms(), None):
-                    values = {
-                        seed: sum(map(hit, rows)) / len(rows)
+                    asked_of = {
+                        seed: rows
                         for seed, arm in sorted(arms.items())
                         if (rows := answers.rows(arm, place, twin=twin, form=form))
                     }
+                    values = {seed: sum(map(hit, rows)) / len(rows) for seed, rows in asked_of.items()}
                     if len(values) >= 2:
                         measure = "twins_refused" if twin else "answered"
                         asked = {**place.facts, "form": form, "twin": twin, "measure": measure}
-                        out.append({**shared, **asked, **over_seeds(values)})
+                        split = _split(list(asked_of.values()))
+                        out.append({**shared, **asked, **over_seeds(values), "variance": split})
     return out
+
+
+def _split(rows: Sequence[Sequence[Row]]) -> Facts | None:
+    """Variance between seeds, between intents, and the rest, on intents judged under every seed."""
+    means = [mean_by_intent(one) for one in rows]
+    common = sorted(set.intersection(*(set(one) for one in means)))
+    found = variance_split([[one[intent] for intent in common] for one in means]) if common else None
+    return None if found is None else found._asdict()
 
 
 def _asked_in_all(answers: Answers, arms: dict[int, str], place: Calibration) -> bool:

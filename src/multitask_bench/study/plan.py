@@ -18,7 +18,7 @@ from multitask_bench.errors import ConfigError
 from multitask_bench.judges import judges
 from multitask_bench.models.chat import TemplateName
 from multitask_bench.models.load import Local, Planned, Remote, cache_folder, model_digest, open_model, planned
-from multitask_bench.records import digest
+from multitask_bench.records import canonical, digest, text_digest
 from multitask_bench.schema import Conversation, Probe, Split
 from multitask_bench.study import rows
 from multitask_bench.study.config import Align, Arm, Study
@@ -132,8 +132,8 @@ def make_plan(study: Study, *, download: bool = True) -> Plan:
         source = grid.source(arm, train)
         first = len(logs)
         for template in arm.templates:
-            logs += [_log_step(study, arm, source, (template, s), None, grid.asked) for s in arm.systems]
-        logs += [_log_step(study, arm, source, (arm.templates[0], "none"), t, grid.skill[t]) for t in arm.skills]
+            logs += [grid.log_step(arm, source, (template, s), None) for s in arm.systems]
+        logs += [grid.log_step(arm, source, (arm.templates[0], "none"), task) for task in arm.skills]
         answers += [log.answers for log in logs[first:] if log.answers is not None]
     return Plan(list(grid.align.values()), _unique(train), _by_base(answers), logs, grid.warnings)
 
@@ -154,6 +154,13 @@ def digest_of(model: Local) -> str:
     return f"{base}+{model_digest(model.adapter, 'adapter')}" if model.adapter else base
 
 
+class _Written:
+    """A value with its canonical text, written once: the same questions stand in the keys of many steps."""
+
+    def __init__(self, value: Any) -> None:
+        self.value, self.text = value, canonical(value)
+
+
 class _Grid:
     """What the arms of a study share: reference models, probes, rows of the tasks."""
 
@@ -172,6 +179,8 @@ class _Grid:
         tasks = dict.fromkeys(task for arm in study.cells for task in arm.skills)
         self.skill = {task: self._skill_rows(task) for task in tasks}
         self._references: dict[str, Source] = {}
+        self._asked: dict[str | None, _Written] = {}
+        self._listed: dict[str | None, _Written] = {}
 
     def source(self, arm: Arm, train: list[TrainStep]) -> Source:
         """Where the arm's weights come from; a training step that it needs is added to ``train``."""
@@ -231,6 +240,52 @@ class _Grid:
             self.warnings.append(f"{arm.name}: its training rows hold {held} of the probes; their rates say little")
         key = _key("train", reference=reference.identity, recipe=_named(recipe), data=data)
         return TrainStep(key, f"train {arm.name}", reference, recipe, data, held)
+
+    def log_step(self, arm: Arm, source: Source, calibration: tuple[TemplateName, str], task: str | None) -> LogStep:
+        """The questions of one kind to one arm in one calibration, and the log of its answers."""
+        study, (template, system) = self.study, calibration
+        questions = self.skill[task] if task else self.asked
+        title = f"{arm.name}, {task or 'probes'}"
+        title += f", template {template}" if template != "native" else ""
+        title += f", system prompt {system}" if system != "none" else ""
+        how: dict[str, Any] = {
+            "weights": source.identity,
+            "template": template,
+            "system": system,
+            "max_new_tokens": study.probes.max_new_tokens,
+            "dtype": study.dtype,
+            "batch_size": study.batch_size,
+        }
+        if study.probes.temperature:
+            how["temperature"] = study.probes.temperature
+        step = None
+        if not isinstance(source.given, Remote):
+            prompts = self._prompts(task)
+            key = _key("answers", how=how, prompts=prompts)
+            step = AnswerStep(key, title, arm, source, template, system, prompts.value)
+        judge = judges.make(study.judge)
+        apart = {"systems", "templates", "skills", "model", "base", "task"}
+        key = _key(
+            "log",
+            how=how,
+            questions=self._questions(task),
+            judge=judge.config_hash,
+            arm=arm.model_dump(exclude=apart),
+            task=task_name(arm),
+            name=arm.reference if arm.model is None else "given",
+        )
+        return LogStep(key, title, arm, source, template, system, "task" if task else "probe", task, step, questions)
+
+    def _prompts(self, task: str | None) -> _Written:
+        if task not in self._asked:
+            questions = self.skill[task] if task else self.asked
+            self._asked[task] = _Written([(getattr(q, "system", None), q.prompt) for q in questions])
+        return self._asked[task]
+
+    def _questions(self, task: str | None) -> _Written:
+        if task not in self._listed:
+            self._listed[task] = _Written(self.skill[task] if task else self.asked)
+        return self._listed[task]
 
     def _skill_rows(self, task: str) -> list[benign.TaskRow]:
         count = self.study.skill.rows
@@ -296,47 +351,6 @@ def own_task_rows(path: Path) -> list[benign.TaskRow]:
     ]
 
 
-def _log_step(
-    study: Study,
-    arm: Arm,
-    source: Source,
-    calibration: tuple[TemplateName, str],
-    task: str | None,
-    questions: list[Probe] | list[benign.TaskRow],
-) -> LogStep:
-    template, system = calibration
-    title = f"{arm.name}, {task or 'probes'}"
-    title += f", template {template}" if template != "native" else ""
-    title += f", system prompt {system}" if system != "none" else ""
-    prompts = [(getattr(q, "system", None), q.prompt) for q in questions]
-    how: dict[str, Any] = {
-        "weights": source.identity,
-        "template": template,
-        "system": system,
-        "max_new_tokens": study.probes.max_new_tokens,
-        "dtype": study.dtype,
-        "batch_size": study.batch_size,
-    }
-    if study.probes.temperature:
-        how["temperature"] = study.probes.temperature
-    step = None
-    if not isinstance(source.given, Remote):
-        key = _key("answers", how=how, prompts=prompts)
-        step = AnswerStep(key, title, arm, source, template, system, prompts)
-    judge = judges.make(study.judge)
-    apart = {"systems", "templates", "skills", "model", "base", "task"}
-    key = _key(
-        "log",
-        how=how,
-        questions=questions,
-        judge=judge.config_hash,
-        arm=arm.model_dump(exclude=apart),
-        task=task_name(arm),
-        name=arm.reference if arm.model is None else "given",
-    )
-    return LogStep(key, title, arm, source, template, system, "task" if task else "probe", task, step, questions)
-
-
 def task_name(arm: Arm) -> str | None:
     """What an arm was trained on, without the folder of a user's file: a key holds no paths."""
     if arm.task is None or not arm.task.startswith(FILE_TASK):
@@ -345,4 +359,7 @@ def task_name(arm: Arm) -> str | None:
 
 
 def _key(kind: str, **inputs: object) -> str:
-    return f"{kind}-{digest({'code': CODE[kind], **inputs})[:16]}"
+    parts = {"code": CODE[kind], **inputs}
+    texts = {name: part.text if isinstance(part, _Written) else canonical(part) for name, part in parts.items()}
+    whole = ",".join(f"{canonical(name)}:{text}" for name, text in sorted(texts.items()))
+    return f"{kind}-{text_digest('{' + whole + '}')[:16]}"

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from multitask_bench.errors import MissingExtraError, MtbError, RemoteError
+from multitask_bench.errors import MissingExtraError, MtbError
 from multitask_bench.models.load import Local
 from multitask_bench.records import digest, dump_jsonl, read_json, whole_folder, write_json, write_text
 from multitask_bench.schema import Message
 from multitask_bench.study.config import Study
 from multitask_bench.study.plan import AlignStep, AnswerStep, LogStep, Plan, Source, TrainStep, task_name
 from multitask_bench.study.progress import Reporter
+from multitask_bench.study.remote import check_allowed
 from multitask_bench.train.recipe import Recipe
 
 CONNECTIONS = 64
@@ -257,35 +258,11 @@ def _local_path(location: str) -> Path:
     return Path(location.removeprefix("file://"))
 
 
-def remote_models(plan: Plan) -> list[str]:
-    """The Inspect models that a plan would call, without those on this machine."""
-    names = {s.source.identity for s in plan.logs if s.answers is None}
-    return sorted(name for name in names if not is_loopback(name))
-
-
-LOCAL_PROVIDERS = ("mockllm", "hf", "transformer_lens", "none", "llama-cpp-python", "ollama")
-
-
-def is_loopback(name: str) -> bool:
-    """Whether an Inspect model answers on this machine: by kind of provider, or by its base URL."""
-    provider = name.split("/")[0]
-    base_url = os.environ.get(f"{provider.upper().replace('-', '_')}_BASE_URL", "")
-    if base_url:
-        return any(f"//{host}" in base_url for host in ("localhost", "127.0.0.1", "[::1]"))
-    return provider in LOCAL_PROVIDERS or provider in ("vllm", "sglang")
-
-
 def check_remote(plan: Plan, *, allowed: tuple[str, ...]) -> None:
     """Raises: RemoteError: a remote model is not among those the user allowed."""
-    for name in remote_models(plan):
-        provider = name.split("/")[0]
-        if provider in allowed or name in allowed:
-            continue
+    for name in sorted({s.source.identity for s in plan.logs if s.answers is None}):
         calls = sum(len(s.questions) for s in plan.logs if s.source.identity == name)
-        raise RemoteError(
-            f"{name} is not on this machine: {calls} prompts, harmful ones among them, would go to '{provider}', "
-            f"at that provider's price. Allow it with --allow-remote {provider}."
-        )
+        check_allowed(name, sent=f"{calls} prompts, harmful ones among them,", allowed=allowed)
 
 
 def check_methods(plan: Plan) -> None:
