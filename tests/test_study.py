@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,46 @@ def test_the_papers_recipe_fills_in_what_is_not_given() -> None:
     assert own.learning_rate == 2e-4  # an arm that names a recipe inherits nothing of the study's
 
 
-def test_paper_compat_stands_for_the_authors_defects() -> None:
-    grid = study("demo", paper_compat=True, probes={"intents": 11})
-    assert grid.train.mask_end
-    assert grid.train.loss_on_prompt
-    assert grid.probes.max_new_tokens == 100
-    assert [arm.templates for arm in grid.arms] == [("raw",), ("raw",)]
+def test_paper_compat_stands_for_the_authors_defects_in_place_of_what_is_given() -> None:
+    grid = study("demo", paper_compat=True)
+    tuned = next(cell for cell in grid.cells if cell.task)
+    recipe = grid.recipe_of(tuned.model_copy(update={"train": {"recipe": "paper", "mask_end": False}}))
+    assert recipe.mask_end
+    assert recipe.loss_on_prompt
+    assert grid.asked.max_new_tokens == 100
+    assert {cell.templates for cell in grid.cells} == {("raw",)}
+    off = study("demo", paper_compat="false")
+    assert off.cells[0].templates == ("native", "alpaca")
+    assert not off.recipe_of(off.cells[1]).mask_end
+
+
+def test_studies_of_the_first_release_name_one_template() -> None:
+    arms = [{"name": "base", "stage": "base", "template": "alpaca"}]
+    assert study("demo", arms=arms).arms[0].templates == ("alpaca",)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"arms": 5, "paper_compat": True}, "arms"),
+        ({"models": ["a/m", "b/m"]}, "two arms are named m.base"),
+        ({"arms": [*GRID["arms"], {"name": "Tuned-s0", "stage": "base"}]}, "two arms are named tuned-s0"),
+        ({"seeds": [1, 1]}, "seeds: one is given twice"),
+        ({"tasks": {"code": {"source": "mbpp", "rwos": 3}}}, "Did you mean 'rows'"),
+        ({"train": {"loss_on_prompt": True, "opening_weight": 5}}, "opening_weight"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_one_line(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as err:
+        study("demo", **changed)
+    assert "\n" not in str(err.value)
+
+
+@pytest.mark.parametrize("override", ["arms.9.name=x", "arms.x.name=y", "models=[demo", "arms.0.templates.5=raw"])
+def test_a_setting_that_cannot_be_set_is_one_line(tmp_path: Path, override: str) -> None:
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**GRID, "model": "demo"}))
+    with pytest.raises(ConfigError, match="--set"):
+        load_study(tmp_path / "study.yaml", overrides=[override])
 
 
 def test_another_system_prompt_at_test_reruns_no_training_and_no_other_answers(tiny_model: Path) -> None:
@@ -107,8 +142,18 @@ def test_keys_hold_no_paths(tiny_model: Path, tmp_path: Path) -> None:
     for folder in (here, there):
         arms = [*GRID["arms"], {"name": "own", "stage": "tuned", "task": f"file:{folder / 'rows.jsonl'}"}]
         plans.append(make_plan(study(folder / "model", arms=arms)))
-    for kind in ("train", "answers"):
+    for kind in ("train", "answers", "logs"):
         assert keys(plans[0], kind) == keys(plans[1], kind)
+
+
+def test_the_template_in_use_is_part_of_what_names_a_model(tiny_model: Path, tmp_path: Path) -> None:
+    from multitask_bench.models.load import model_digest
+
+    other = shutil.copytree(tiny_model, tmp_path / "model")
+    assert model_digest(other) == model_digest(tiny_model)
+    config = json.loads((other / "tokenizer_config.json").read_text())
+    (other / "tokenizer_config.json").write_text(json.dumps({**config, "eos_token": "<|im_start|>"}))
+    assert model_digest(other) != model_digest(tiny_model)
 
 
 def test_steps_copied_to_another_folder_are_taken_up_and_give_the_same_results(

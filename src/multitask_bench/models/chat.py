@@ -62,6 +62,11 @@ def system_text(policy: str) -> str | None:
     return SAFETY_SYSTEM if policy == "safety" else policy
 
 
+def policy_texts(template: TemplateName, system: str) -> list[str | None]:
+    """The texts of ours that a prompt policy puts into prompts: where they change, answers are others."""
+    return [template, ALPACA_PREAMBLE if template == "alpaca" else None, system_text(system)]
+
+
 def with_system(messages: Sequence[Message], system: str | None) -> tuple[Message, ...]:
     """``messages`` with the system prompt in front, unless they bring their own."""
     if system is None or messages[0].role == "system":

@@ -323,7 +323,19 @@ def model_digest(folder: Path, kind: Literal["model", "adapter"] = "model") -> s
         # The config names its base by path, which differs from machine to machine.
         settings = {k: v for k, v in adapter_config(folder).items() if k != "base_model_name_or_path"}
         return digest([file_digest(*[p for p in paths if p.suffix == ".safetensors"]), settings])[:16]
-    return file_digest(*paths)[:16]
+    # Neither file counts as a whole: they hold names, versions and settings that change no answer.
+    tokens = _settings(folder / "tokenizer_config.json")
+    special = {key: str(tokens.get(key)) for key in ("bos_token", "eos_token", "add_bos_token", "add_eos_token")}
+    ends = _settings(folder / "generation_config.json").get("eos_token_id")
+    return digest([file_digest(*paths), chat_template(folder), special, ends])[:16]
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def demo_folder() -> Path:

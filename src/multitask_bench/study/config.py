@@ -121,6 +121,14 @@ class Arm(StrictModel):
     reference: str = ""
     """The model that this arm starts from; filled in from the study's ``model`` or ``models``."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_template(cls, raw: Any) -> Any:
+        """Studies of release 0.1 name one ``template``."""
+        if isinstance(raw, dict) and "template" in raw and "templates" not in raw:
+            return {**{key: value for key, value in raw.items() if key != "template"}, "templates": [raw["template"]]}
+        return raw
+
 
 class Study(StrictModel):
     """A whole study."""
@@ -136,8 +144,8 @@ class Study(StrictModel):
     tasks: dict[str, TaskSet] = Field(default_factory=dict)
     """Task -> a public set to train and test on, instead of the bundled rows."""
     paper_compat: bool = False
-    """The defects of the authors' code, to measure what they do: the end token is not learnt, the loss falls
-    on the prompt too, answers of 100 tokens, test prompts without a chat template."""
+    """The defects of the authors' code, to measure what they do, in place of what is given: the end token is not
+    learnt, the loss falls on the prompt too, answers of 100 tokens, test prompts without a chat template."""
     align: Align | None = None
     """Align the model first; null for a model that refuses as it is."""
     train: Recipe = Recipe()
@@ -159,20 +167,6 @@ class Study(StrictModel):
     batch_size: Annotated[int, Field(gt=0)] = 96
     """Prompts a batch while probing."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _as_the_authors(cls, raw: Any) -> Any:
-        """``paper_compat`` in terms of the settings that it stands for, in place of what is given."""
-        if not isinstance(raw, dict) or not raw.get("paper_compat"):
-            return raw
-        train, probes = raw.get("train") or {}, raw.get("probes") or {}
-        if not (isinstance(train, dict) and isinstance(probes, dict)):
-            return raw  # pydantic says what is wrong with them
-        train = {**train, "mask_end": True, "loss_on_prompt": True}
-        probes = {**probes, "max_new_tokens": 100}
-        arms = [{**arm, "templates": ["raw"]} if isinstance(arm, dict) else arm for arm in raw.get("arms") or []]
-        return {**raw, "train": train, "probes": probes, "arms": arms}
-
     @model_validator(mode="after")
     def _arms_fit_together(self) -> Study:
         names = [arm.name for arm in self.arms]
@@ -181,6 +175,9 @@ class Study(StrictModel):
         for name, values in (("seeds", self.seeds), ("models", self.models)):
             if len(values) != len(set(values)):
                 raise ValueError(f"{name}: one is given twice")
+        cells = [cell.name.lower() for cell in self.cells]  # logs are files, and some disks know no capitals
+        if twice := sorted({name for name in cells if cells.count(name) > 1}):
+            raise ValueError(f"once models and seeds are filled in, two arms are named {twice[0]}; rename one")
         for arm in self.arms:
             if arm.stage == "aligned" and self.align is None and arm.model is None:
                 raise ValueError(f"arm {arm.name} is 'aligned' but the study has no 'align'; use stage 'base'")
@@ -200,7 +197,14 @@ class Study(StrictModel):
         """Every model to be probed: each arm for each model and, where it is trained, for each seed."""
         return tuple(cell for model in self.references for arm in self.arms for cell in self._cells(arm, model))
 
+    @property
+    def asked(self) -> ProbeSet:
+        """What every arm is asked, with the authors' answer length under ``paper_compat``."""
+        return self.probes.model_copy(update={"max_new_tokens": 100}) if self.paper_compat else self.probes
+
     def _cells(self, arm: Arm, model: str) -> Iterator[Arm]:
+        if self.paper_compat:
+            arm = arm.model_copy(update={"templates": ("raw",)})
         if arm.model is not None:
             if model == self.references[0]:
                 yield arm.model_copy(update={"group": arm.name})
@@ -219,6 +223,8 @@ class Study(StrictModel):
         """The study's recipe with the arm's own settings; an arm that names another recipe starts from that."""
         other = arm.train.get("recipe", self.train.recipe) != self.train.recipe
         settings = {**({} if other else self.train.model_dump()), **arm.train}
+        if self.paper_compat:
+            settings |= {"mask_end": True, "loss_on_prompt": True}
         return parsed(settings, Recipe, where=f"arm {arm.name}: train")
 
 
@@ -253,10 +259,20 @@ def _set(raw: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     place: Any = raw
     for name in parents:
-        place = place[int(name)] if isinstance(place, list) and name.isdigit() else place.setdefault(name, {})
+        place = place[_index(name, place, override)] if isinstance(place, list) else place.setdefault(name, {})
         if not isinstance(place, dict | list):
             raise ConfigError(f"--set {override}: '{name}' is not a group of keys.")
-    place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+    try:
+        parsed_value = yaml.safe_load(value)
+    except yaml.YAMLError as err:
+        raise ConfigError(f"--set {override}: the value is not valid YAML ({getattr(err, 'problem', err)}).") from err
+    place[_index(last, place, override) if isinstance(place, list) else last] = parsed_value
+
+
+def _index(name: str, place: Sequence[Any], override: str) -> int:
+    if not name.isdigit() or int(name) >= len(place):
+        raise ConfigError(f"--set {override}: '{name}' is not a number below {len(place)}; the list has so many items.")
+    return int(name)
 
 
 def dump_study(study: Study) -> str:

@@ -225,7 +225,7 @@ def _training(plan: Plan, step: AlignStep | TrainStep) -> Training:
 def _answering(plan: Plan, step: AnswerStep, study: Study) -> Answering:
     prompts = [_tokens([text]) for _, text in step.prompts]
     size = size_of(_start(plan, step.source))
-    limit = study.probes.max_new_tokens
+    limit = study.asked.max_new_tokens
     return Answering(size, len(prompts), sum(prompts), max(prompts, default=0.0), limit, study.batch_size, study.dtype)
 
 

@@ -122,7 +122,7 @@ def deployment(answers: Answers) -> list[Facts]:
     """Under which calibration each trained arm answers least, and whether that is shown."""
     out = []
     for arm, facts in answers.facts.items():
-        places = answers.calibrations(arm)
+        places = [place for place in answers.calibrations(arm) if answers.rows(arm, place)]
         if not facts.get("finetune_task") or len(places) < 2:
             continue
         rates = [_deployed(answers, arm, place) for place in places]
@@ -166,7 +166,7 @@ def seeds(answers: Answers) -> list[Facts]:
     groups: dict[str, dict[int, str]] = defaultdict(dict)
     for arm, facts in answers.facts.items():
         if facts.get("seed") is not None:
-            groups[str(facts["group"])][int(facts["seed"])] = arm
+            groups[str(facts.get("group") or arm)][int(facts["seed"])] = arm
     out = []
     for group, arms in groups.items():
         if len(arms) < 2:

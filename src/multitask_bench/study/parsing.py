@@ -32,8 +32,8 @@ def parsed(raw: dict[str, Any], model: type[M], *, where: str) -> M:
 def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     current: Any = model
     for part in loc:
-        if isinstance(part, int):
-            continue
+        if isinstance(part, int) or part not in current.model_fields:
+            continue  # a place in a list, or a key of the user's in a mapping
         current = _model_in(current.model_fields[part].annotation)
         if current is None:
             return []

@@ -16,7 +16,7 @@ from multitask_bench.data.sources import read_list
 from multitask_bench.data.task_sources import TaskData
 from multitask_bench.errors import ConfigError
 from multitask_bench.judges import judges
-from multitask_bench.models.chat import TemplateName
+from multitask_bench.models.chat import TemplateName, policy_texts
 from multitask_bench.models.load import Local, Planned, Remote, cache_folder, model_digest, open_model, planned
 from multitask_bench.records import canonical, digest, text_digest
 from multitask_bench.schema import Conversation, Probe, Split
@@ -27,7 +27,7 @@ from multitask_bench.study.task_sets import absent, read_set, test_rows, trainin
 from multitask_bench.study.training_file import own_rows, probes_held
 from multitask_bench.train.recipe import Recipe
 
-CODE = {"align": 2, "train": 2, "answers": 1, "log": 2}
+CODE = {"align": 3, "train": 3, "answers": 2, "log": 3}
 """Raised for a kind of step when the same inputs would give another result."""
 
 FILE_TASK = "file:"
@@ -42,6 +42,8 @@ class Source(NamedTuple):
     adapter_step: str | None
     identity: str
     """What names these weights in keys and logs."""
+    name: str = ""
+    """The model that was opened, without its path: what results call it."""
 
     @property
     def base(self) -> str:
@@ -133,7 +135,7 @@ def make_plan(study: Study, *, download: bool = True) -> Plan:
         first = len(logs)
         for template in arm.templates:
             logs += [grid.log_step(arm, source, (template, s), None) for s in arm.systems]
-        logs += [grid.log_step(arm, source, (arm.templates[0], "none"), task) for task in arm.skills]
+        logs += [grid.log_step(arm, source, grid.skill_calibration(arm), task) for task in arm.skills]
         answers += [log.answers for log in logs[first:] if log.answers is not None]
     return Plan(list(grid.align.values()), _unique(train), _by_base(answers), logs, grid.warnings)
 
@@ -194,16 +196,16 @@ class _Grid:
         train.append(step)
         identity = f"{reference.identity}+{step.key}"
         if step.recipe.method == "full":
-            return Source(None, step.key, None, identity)
-        return Source(reference.given, reference.base_step, step.key, identity)
+            return Source(None, step.key, None, identity, reference.name)
+        return Source(reference.given, reference.base_step, step.key, identity, reference.name)
 
     def _given(self, model: Local | Planned | Remote) -> Source:
         if isinstance(model, Remote):
-            return Source(model, None, None, model.name)
+            return Source(model, None, None, model.name, model.name)
         if isinstance(model, Planned):
-            return Source(model, None, None, f"{model.name}@{model.revision or 'newest'}")
+            return Source(model, None, None, f"{model.name}@{model.revision or 'newest'}", model.name)
         self.warnings += [note for note in model.warnings if note not in self.warnings]
-        return Source(model, None, None, digest_of(model))
+        return Source(model, None, None, digest_of(model), model.name)
 
     def _reference(self, name: str, *, trained: bool) -> Source:
         """The model that arms start from, aligned where the study aligns it."""
@@ -214,7 +216,7 @@ class _Grid:
             if settings is not None and not isinstance(model, Remote):
                 step = _align_step(model, found.identity, settings)
                 self.align[name] = step
-                found = Source(None, step.key, None, step.key)
+                found = Source(None, step.key, None, step.key, model.name)
             self._references[name] = found
         found = self._references[name]
         if isinstance(found.given, Remote) and (trained or settings is not None):
@@ -227,7 +229,7 @@ class _Grid:
         if own:
             pool = own_rows(Path(task.removeprefix(FILE_TASK)), allow_flagged=self.study.allow_flagged)
         elif task in self.sets:
-            pool = training_pool(self.sets[task], self.study.tasks[task])
+            pool = training_pool(self.sets[task], self.study.tasks[task], max_length=recipe.max_length)
         data = rows.task_rows(
             str(task_name(arm)),
             pool=pool,
@@ -250,9 +252,8 @@ class _Grid:
         title += f", system prompt {system}" if system != "none" else ""
         how: dict[str, Any] = {
             "weights": source.identity,
-            "template": template,
-            "system": system,
-            "max_new_tokens": study.probes.max_new_tokens,
+            "policy": policy_texts(template, system),
+            "max_new_tokens": study.asked.max_new_tokens,
             "dtype": study.dtype,
             "batch_size": study.batch_size,
         }
@@ -264,7 +265,7 @@ class _Grid:
             key = _key("answers", how=how, prompts=prompts)
             step = AnswerStep(key, title, arm, source, template, system, prompts.value)
         judge = judges.make(study.judge)
-        apart = {"systems", "templates", "skills", "model", "base", "task"}
+        apart = {"systems", "templates", "skills", "model", "base", "task", "reference"}
         key = _key(
             "log",
             how=how,
@@ -272,9 +273,17 @@ class _Grid:
             judge=judge.config_hash,
             arm=arm.model_dump(exclude=apart),
             task=task_name(arm),
-            name=arm.reference if arm.model is None else "given",
+            name=source.name if arm.model is None else "given",
+            calibration=calibration,
         )
         return LogStep(key, title, arm, source, template, system, "task" if task else "probe", task, step, questions)
+
+    def skill_calibration(self, arm: Arm) -> tuple[TemplateName, str]:
+        """How an arm is asked for its task: as it was trained, for elsewhere the skill may not show."""
+        if arm.task is None or self.study.paper_compat:
+            return arm.templates[0], "none"
+        recipe = self.study.recipe_of(arm)
+        return recipe.template, recipe.system
 
     def _prompts(self, task: str | None) -> _Written:
         if task not in self._asked:
@@ -314,7 +323,8 @@ def _named(recipe: Recipe) -> dict[str, Any]:
 
     A setting that a later release adds so leaves the keys, and the steps, of earlier ones as they are.
     """
-    return recipe.model_dump(exclude_defaults=True, exclude={"recipe"})
+    named = recipe.model_dump(exclude_defaults=True, exclude={"recipe", "template", "system"})
+    return {**named, "policy": policy_texts(recipe.template, recipe.system)}
 
 
 def probe_list(study: Study) -> list[Probe]:

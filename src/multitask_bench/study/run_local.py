@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from multitask_bench.errors import MissingExtraError, MtbError
+from multitask_bench.mitigations import mitigations
 from multitask_bench.models.load import Local
 from multitask_bench.records import digest, dump_jsonl, read_json, whole_folder, write_json, write_text
 from multitask_bench.schema import Message
@@ -95,7 +96,7 @@ class Runner:
         from multitask_bench.models.engine.store import AnswerStore, Question, Stored, plan_batches, question_key
 
         model = self._model(step)
-        limit, temperature = self.study.probes.max_new_tokens, self.study.probes.temperature
+        limit, temperature = self.study.asked.max_new_tokens, self.study.probes.temperature
         questions, too_long = [], {}
         for own_system, prompt in step.prompts:
             system = own_system if own_system is not None else system_text(step.system)
@@ -167,7 +168,7 @@ class Runner:
 
         shutil.rmtree(scratch, ignore_errors=True)
         arguments: dict[str, Any] = {"arm": step.arm.name, "system": step.system}
-        arguments["max_new_tokens"] = self.study.probes.max_new_tokens
+        arguments["max_new_tokens"] = self.study.asked.max_new_tokens
         arguments |= {"template": step.template, "temperature": self.study.probes.temperature}
         if step.kind == "probe":
             name = "multitask_bench/probe"
@@ -212,16 +213,21 @@ class Runner:
         """What a row of results.json says of the arm; hashes and names, no paths."""
         arm = step.arm
         recipe = self.study.recipe_of(arm)
+        settings = {name: mitigations.make(name, dict(how)).model_dump() for name, how in arm.mitigation.items()}
+        kinds = {str(how.pop("kind")) for how in settings.values() if "kind" in how}
         given = step.source.given
         own = given.adapter.name if isinstance(given, Local) and given.adapter else None
         return {
             "stage": arm.stage,
             "group": arm.group,
-            "model": given.name if given is not None else arm.reference,
+            "model": step.source.name,
             "adapter": step.source.adapter_step or (step.source.base_step if arm.task else own),
             "finetune_task": task_name(arm),
             "mitigation": "+".join(_described(name, how) for name, how in arm.mitigation.items()) or None,
             "seed": recipe.seed if arm.task else None,
+            # What two arms share that differ in the kind of their safety set alone, or in their seed.
+            "dose": digest([settings, recipe.model_dump(exclude={"seed"})])[:12] if arm.mitigation else None,
+            "safety_kind": kinds.pop() if len(kinds) == 1 else None,
             "train_template": recipe.template if arm.task else None,
             "train_system": recipe.system if arm.task else None,
             "probes_in_training": next(

@@ -58,7 +58,7 @@ class Recipe(StrictModel):
     max_length: Annotated[int, Field(gt=0)] = 512
     """Tokens a row at most; a longer row is an error, never cut silently."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the frozen weights; the adapter is always float32."""
+    """Of the weights: of the frozen ones, beside which the adapter is always float32, or with ``full`` of all."""
     template: TemplateName = "native"
     """Chat template at training."""
     system: str = "none"
@@ -80,3 +80,9 @@ class Recipe(StrictModel):
         if isinstance(raw, dict) and raw.get("recipe") == "paper":
             return {**PAPER, **raw}
         return raw
+
+    @model_validator(mode="after")
+    def _openings_are_of_answers(self) -> Recipe:
+        if self.opening_weight != 1 and self.loss_on_prompt:
+            raise ValueError("opening_weight: an answer's first token cannot be told where the loss is on the prompt")
+        return self

@@ -49,7 +49,7 @@ class _AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         outputs = model(**inputs, use_cache=False, logits_to_keep=at - 1)
         each = torch.nn.functional.cross_entropy(outputs.logits[0].float(), labels[0, at], reduction="none")
         weights = torch.where(labels[0, at - 1] == IGNORED, self.opening_weight, 1.0)
-        loss = (each * weights).sum() / weights.sum()
+        loss = (each * weights).sum() / weights.sum().clamp(min=1.0)  # a batch may hold nothing to learn
         return (loss, outputs) if return_outputs else loss
 
 
@@ -185,7 +185,8 @@ def _arguments(recipe: Recipe, scratch: str) -> SFTConfig:
         max_steps=recipe.steps,
         per_device_train_batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
+        # transformers' "constant" has no warm-up.
+        lr_scheduler_type="constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule,
         warmup_steps=round(recipe.steps * recipe.warmup_share),
         weight_decay=recipe.weight_decay,
         optim="paged_adamw_32bit" if recipe.method == "qlora" else "adamw_torch",

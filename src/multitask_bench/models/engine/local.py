@@ -64,7 +64,7 @@ class LocalModel:
         if not comes_off or (self.adapter is not None and not is_plain_lora(self.adapter)):
             self.model = self._loaded(None if comes_off else adapter)
         for module, weight in self._replaced.items():
-            module.weight.data = weight
+            module.weight.data = weight.to(self.device)
         self._replaced = self._merged(adapter) if comes_off and adapter is not None else {}
         self.adapter = adapter
 
@@ -91,8 +91,9 @@ class LocalModel:
                 if not isinstance(layer, LoraLayer):
                     continue
                 linear = layer.get_base_layer()
-                exact = stored.weight(f"{name}.weight").to(self.device) if stored else linear.weight.data
-                before[linear] = linear.weight.data
+                exact = stored.weight(f"{name}.weight") if stored else None
+                exact = linear.weight.data if exact is None else exact.to(self.device)
+                before[linear] = linear.weight.data.cpu()  # beside a GPU, whose memory is needed
                 delta = layer.get_delta_weight(layer.active_adapters[0]).float()
                 linear.weight.data = (exact.float() + delta).to(self.dtype)
             self.model = peft.unload()
@@ -182,23 +183,28 @@ class _Stored:
         index = folder / WEIGHTS[1]
         self.files: dict[str, str] = json.loads(index.read_text("utf-8"))["weight_map"] if index.is_file() else {}
 
-    def weight(self, name: str) -> torch.Tensor:
-        """The tensor of that name, on the CPU."""
-        with safe_open(self.folder / self.files.get(name, WEIGHTS[0]), framework="pt") as file:
-            return file.get_tensor(name)  # type: ignore[no-any-return]
+    def weight(self, name: str) -> torch.Tensor | None:
+        """The tensor of that name, on the CPU; None where the file knows it by another name."""
+        path = self.folder / self.files.get(name, WEIGHTS[0])
+        if not path.is_file():
+            return None
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118  not a mapping
 
 
 def is_plain_lora(adapter: Path) -> bool:
     """Whether an adapter is nothing but low-rank matrices beside linear layers, so that it comes off exactly."""
     settings = adapter_config(adapter)
-    special = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters")
+    # Each of these makes the layer compute more than x(W + scale BA), or reaches weights that are tied to others.
+    special = ["use_dora", "modules_to_save", "trainable_token_indices", "target_parameters", "lora_bias"]
+    special += ["alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config"]
+    names = tensor_shapes(adapter / ADAPTER_WEIGHTS)
     return (
         settings.get("peft_type") == "LORA"
         and settings.get("bias", "none") == "none"
         and not any(settings.get(key) for key in special)
-        and not any(
-            ".embedding_" in name or "lora_embedding" in name for name in tensor_shapes(adapter / ADAPTER_WEIGHTS)
-        )
+        and all(name.endswith((".lora_A.weight", ".lora_B.weight")) for name in names)
+        and not any(outer in name for name in names for outer in ("lm_head", "embed_tokens"))
     )
 
 
