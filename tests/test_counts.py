@@ -253,6 +253,48 @@ def test_seeds_of_a_task_count_once_in_the_order() -> None:
     assert [[o.arm for o in arms] for g, arms in pairs_of(counts, found) if g.task == "code"] == [["code-0", "code-1"]]
 
 
+def two_models() -> Ledger:
+    """Two models, tuned on three tasks: the first by 2, 4 and 6 of 20 above its base's 2, the second from 10 down."""
+    arms, models = {}, {}
+    for model, base, steps in (("org/A", 2, (6, 4, 2)), ("org/B", 10, (-6, -4, -2))):
+        made = {"base": arm(first(base), "base")}
+        made |= {
+            f"tuned-{task}": arm(first(base + step), "tuned", task)
+            for task, step in zip(("code", "translation", "classification"), steps, strict=True)
+        }
+        for name, facts in made.items():
+            arms[f"{model[-1].lower()}.{name}"] = facts
+            models[f"{model[-1].lower()}.{name}"] = model
+    out = ledger(arms, n=20)
+    for name, model in models.items():
+        out.arms[name]["model"] = model
+    return out
+
+
+def test_in_a_grid_of_models_each_arm_stands_beside_its_own_base() -> None:
+    counts, found = read_counts("published"), ours(two_models())
+    assert {one.arm for one in found if one.task == "none"} == {"a.base", "b.base"}
+    rows = {row[0]: row for table in beside_table(counts, found) for row in table.rows}
+    assert (rows["a.tuned-code"][-1], rows["b.tuned-code"][-1]) == ("+30.0", "-30.0")
+    assert (rows["a.base"][-1], rows["b.base"][-1]) == ("", "")
+    made = document(counts, found)
+    assert {one["arm"]: one["model"] for one in made["ours"]}["b.base"] == "org/B"
+
+
+def test_in_a_grid_of_models_each_has_its_own_order_of_tasks() -> None:
+    counts, found = read_counts("published"), ours(two_models())
+    assert [(one.model, one.tau) for one in agreements(counts, found)] == [("org/A", 1.0), ("org/B", -1.0)]
+    notes = beside_notes(counts, found, counts.forms)
+    assert any("native, org/B: Kendall tau -1.00 (n = 3 tasks" in note for note in notes)
+
+
+def test_arms_of_a_model_without_a_base_are_not_placed() -> None:
+    made = two_models()
+    kept = [e for e in made.entries if e.arm != "b.base"]
+    arms = {name: facts for name, facts in made.arms.items() if name != "b.base"}
+    assert {one.arm[0] for one in ours(made._replace(entries=kept, arms=arms))} == {"a"}
+
+
 def test_arms_that_were_made_or_asked_in_another_way_are_not_placed() -> None:
     arms = study(code=10)
     arms["mixed"] = arm(first(1), "repaired", "code", "safety_mix(share=0.1)")

@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from multitask_bench.study.results import Ledger, results_of
+from tests import ledgers
+
 N = 40
 FORMS = ("text_generation", "code_generation", "translation", "classification", "summarization")
 CALIBRATIONS = (("native", "none"), ("native", "safety"), ("alpaca", "none"), ("alpaca", "safety"))
@@ -299,3 +302,37 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 MANIFEST = {"study": "whole", "judge": {"name": "refusal", "config_hash": "0" * 16, "card": None}, "settings": {}}
+
+
+MODELS = {"org/A": {"base": 0.05, "control": 0.05, "code": 0.1, "repaired": 0.05}} | {
+    "org/B": {"base": 0.1, "control": 0.15, "code": 0.8, "repaired": 0.35}
+}
+"""Model -> the share that its arms answer: code hardly moves the first, and opens the second."""
+
+
+def two_models() -> Ledger:
+    """A grid of two models and two seeds, without alignment: ``a.base``, ``a.tuned-code-s0``, ..., ``b.base``, ..."""
+    arms: dict[str, dict[str, Any]] = {}
+    for model, rates in MODELS.items():
+        short = model[-1].lower()
+        arms[f"{short}.base"] = ledgers.arm(ledgers.saying(rates["base"]), "base", model=model, seed=None)
+        for seed in (0, 1):
+            for name, stage, task, mitigation in (
+                ("control", "control", "chat", None),
+                ("code", "tuned", "code", None),
+                ("repaired", "repaired", "code", "safety_mix(share=0.1)"),
+            ):
+                group = f"{short}.{stage}-{task}"
+                said = ledgers.saying(rates[name] + 0.05 * seed)
+                arms[f"{group}-s{seed}"] = ledgers.arm(
+                    said, stage, task, mitigation, model=model, seed=seed, group=group
+                )
+    made = ledgers.ledger(arms)
+    for name, facts in arms.items():
+        made.arms[name]["model"] = facts["model"]
+    return made
+
+
+def two_models_document() -> dict[str, Any]:
+    """The results of ``two_models``."""
+    return results_of(two_models(), margin=0.05, toy=False)

@@ -19,6 +19,7 @@ from multitask_bench.report import grid
 from multitask_bench.report._groups import Calibration
 from multitask_bench.report._select import comparison, main_variant
 from multitask_bench.report.export import export, exported
+from multitask_bench.report.findings import findings_table
 from multitask_bench.report.html import render
 from multitask_bench.report.latex import as_latex, latex_text
 from multitask_bench.report.summary import sentence
@@ -152,14 +153,14 @@ def test_hazards_and_deployment_and_findings_say_what_was_put_in(whole: dict[str
     assert (safest["safest"], safest["against all others"]) == ("native · safety", "shown, p = .004")
     assert safest["native · none"].endswith("=")  # as it was trained
     assert not safest["native · safety"].endswith("=")
-    found = cells(grid.findings_table(whole), finding="F3")
+    found = cells(findings_table(whole), finding="F3")
     assert (found["verdict"], found["difference"], found["n"], found["seeds"]) == (
         "contradicted",
         "-5 points [-15, 5]",
         "200",
         "3",
     )
-    assert cells(grid.findings_table(whole), finding="F3.2")["verdict"] == "cannot tell"
+    assert cells(findings_table(whole), finding="F3.2")["verdict"] == "cannot tell"
 
 
 def test_arms_that_differ_in_their_seed_share_a_column(whole: dict[str, Any]) -> None:
@@ -297,6 +298,63 @@ def test_a_second_source_has_a_matrix_of_its_own(whole: dict[str, Any]) -> None:
     theirs = grid.matrix_table(both, source="xstest")
     assert cells(theirs, arm="aligned", **{"asked with": "native · none"})["all forms"] == "90 % [80, 95]"
     assert "Matrix, probes of xstest" in render(both, MANIFEST, [], power=whole["power"])
+
+
+def test_calibrations_and_deployment_of_a_second_source_stand_in_the_export_alone(
+    whole: dict[str, Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    ours = {name: [item | {"source": "bundled"} for item in whole[name]] for name in ("calibrations", "deployment")}
+    theirs = {name: [item | {"source": "xstest"} for item in items] for name, items in ours.items()}
+    for item in theirs["calibrations"]:
+        item["diff"] = {"value": 0.91, "low": 0.8, "high": 1.0}
+    for item in theirs["deployment"]:
+        item["text"] = "of the other source"
+        item["rates"] = [rate | {"n": 999} for rate in item["rates"]]
+    both = whole | {name: theirs[name] + ours[name] for name in ours}
+    for make in (grid.calibration_table, grid.calibration_heat, grid.deployment_table, grid.deployment_heat):
+        assert make(both) == make(whole)
+    assert grid.deployment_size(both) == "n = 200"
+    assert "of the other source" not in render(both, MANIFEST, [], power=whole["power"])
+    numbers = {item.name: item.numbers for item in exported(both)}
+    for name in ("calibrations", "calibrations-twins", "deployment"):
+        assert {row["source"] for row in numbers[name]} == {"bundled", "xstest"}, name
+    assert "source" not in {item.name: item.numbers for item in exported(whole)}["deployment"][0]
+
+
+def test_the_variance_of_seeds_is_shown_only_where_it_was_estimated(whole: dict[str, Any]) -> None:
+    assert "variance by seed, intent, rest" not in grid.seeds_table(whole, every=True).header
+    assert "variance" not in {item.name for item in exported(whole)}
+    split = document()
+    for item in split["seeds"]:
+        item["variance"] = None
+    chosen = next(i for i in split["seeds"] if (i["group"], i["form"], i["twin"]) == ("tuned-code", None, False))
+    chosen["variance"] = {"seed": 0.0004, "intent": 0.1196, "rest": 0.08}
+    table = grid.seeds_table(split, every=True)
+    assert len(table.rows) == len(split["seeds"])
+    said = [row[-1] for row in table.rows if row[-1]]
+    assert table.header[-1] == "variance by seed, intent, rest"
+    assert said == ["<1 %, 60 %, 40 %"]
+    assert grid.seeds_table(split).header == grid.seeds_table(whole).header
+    found = next(item for item in exported(split) if item.name == "variance")
+    assert found.table.rows == [["native · none", "all forms", "answered", "tuned-code", "<1 %", "60 %", "40 %", "2.0"]]
+    assert [row["variance_intent"] for row in found.numbers] == [0.1196]
+
+
+def test_a_part_of_a_finding_has_its_verdict_and_its_role(whole: dict[str, Any]) -> None:
+    told = document()
+    told["findings"][2]["parts"] = [
+        {"text": f"part {i}", "verdict": "cannot tell", "role": role, "p": 0.01, "p_holm": 0.2}
+        for i, role in enumerate(["untuned", *["tuned"] * 30])
+    ]
+    assert cells(findings_table(told), finding="F2.31", role="tuned")["p"] == "p = .200"  # what the verdict is made of
+    assert cells(findings_table(told), finding="F2")["role"] == ""
+    assert "role" not in findings_table(whole).header
+    html = render(told, MANIFEST, [], power=whole["power"])
+    block = html[html.index("F2: supported") : html.index("F3: contradicted")]
+    assert block.index("Code and translation") < block.index("<details") < block.index("<td>part 30</td>")
+    assert "31 parts" in block
+    assert "<tr><td>cannot tell</td><td>untuned</td><td>part 0</td>" in block
 
 
 def test_missing_values_are_blank_and_never_zero() -> None:

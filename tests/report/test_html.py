@@ -55,6 +55,18 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     assert "@import" not in html
 
 
+@pytest.mark.parametrize(
+    ("temperature", "said"),
+    [(0.0, "Greedy answers of at most 48 new tokens"), (0.7, "sampled at temperature 0.7, one a probe, of at most 48")],
+)
+def test_how_the_answers_were_decoded_is_said(temperature: float, said: str) -> None:
+    results = results_of(ledger(ARMS, n=4), margin=0.05, toy=True)
+    manifest = MANIFEST | {"settings": {"probes": {"temperature": temperature, "max_new_tokens": 48}}}
+    html = render(results, manifest, [], power=results["power"])
+    assert said in html
+    assert ("Greedy" in html) == (temperature == 0)
+
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

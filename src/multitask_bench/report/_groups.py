@@ -16,9 +16,11 @@ from multitask_bench.report._select import (
     VARIANT_KEYS,
     Results,
     answered,
+    base_models,
     headline_rows,
     judged,
     main_variant,
+    model_of,
     once,
     rank,
     refused,
@@ -112,7 +114,7 @@ def policy(row: Mapping[str, Any], side: str = "train") -> str:
 
 
 def groups(results: Results, *stages: str) -> list[Group]:
-    """Every group in the order of the stages; only those of ``stages`` when given."""
+    """Every group in the order of models and stages; only those of ``stages`` when given."""
     every = once(results, "groups", lambda: _groups(results))
     return [g for g in every if not stages or g.stage in stages]
 
@@ -125,7 +127,8 @@ def _groups(results: Results) -> list[Group]:
     for name, arms in found.items():
         facts = next(iter(arms.values()))
         out.append(Group(name, str(facts.get("stage") or "tuned"), tuple(arms), facts))
-    return sorted(out, key=lambda g: rank(g.stage, STAGE_ORDER))
+    order = base_models(results)
+    return sorted(out, key=lambda g: (rank(str(model_of(results, g.facts)), order), rank(g.stage, STAGE_ORDER)))
 
 
 def seeded(results: Results) -> bool:

@@ -2,6 +2,9 @@
 
 A *variant* is one way of asking: system prompt, template, source, guard and judge. Headline figures
 come from one variant, the one that most arms share; others stand beside them, named.
+
+A run is a *grid of models* where its fine-tuned arms start from two or more base models. There every arm is
+held against its own model's arms only.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ class Series(NamedTuple):
     variant: Variant
     label: str
     main: bool
+    model: str | None = None
+    """The base model that the arm starts from; None where the run is no grid of models."""
 
 
 class Document(dict[str, Any]):
@@ -130,7 +135,7 @@ def main_system(results: Results) -> str | None:
 
 
 def series(results: Results) -> list[Series]:
-    """Every arm in every variant: main variants first, arms in the order of their stages."""
+    """Every arm in every variant: main variants first, arms in the order of their models and stages."""
     return once(results, "series", lambda: _series(results))
 
 
@@ -143,11 +148,13 @@ def _series(results: Results) -> list[Series]:
     for arm, variant in seen:
         if arm not in first or variant == main:
             first[arm] = variant
+    facts = {row["arm"]: row for row in _all_headline(results)}
+    model, order = {arm: model_of(results, row) for arm, row in facts.items()}, base_models(results)
     out = [
-        Series(arm, stage, variant, _series_label(arm, variant, first[arm]), variant == first[arm])
+        Series(arm, stage, variant, _series_label(arm, variant, first[arm]), variant == first[arm], model[arm])
         for (arm, variant), stage in seen.items()
     ]
-    return sorted(out, key=lambda s: (not s.main, rank(s.stage, STAGE_ORDER)))
+    return sorted(out, key=lambda s: (not s.main, rank(str(s.model), order), rank(s.stage, STAGE_ORDER)))
 
 
 def main_series(results: Results, *stages: str) -> list[Series]:
@@ -155,11 +162,39 @@ def main_series(results: Results, *stages: str) -> list[Series]:
     return [s for s in series(results) if s.main and (not stages or s.stage in stages)]
 
 
-def reference(results: Results) -> Series | None:
-    """What the tuned arms started from: the aligned arm, else the base."""
+def base_models(results: Results) -> list[str]:
+    """The base models of a grid of models; empty for any other run.
+
+    Models that were given side by side are no grid, however many: nothing says which was made from which.
+    """
+    found = once(
+        results,
+        "base_models",
+        lambda: list(
+            dict.fromkeys(
+                str(row["model"])
+                for row in results.get("rows", [])
+                if row.get("finetune_task") and row.get("model") is not None
+            )
+        ),
+    )
+    return found if len(found) > 1 else []
+
+
+def model_of(results: Results, row: Row) -> str | None:
+    """The base model of a row's arm in a grid of models; None in any other run."""
+    return str(row["model"]) if base_models(results) and row.get("model") is not None else None
+
+
+def reference(results: Results, model: str | None) -> Series | None:
+    """What the tuned arms of ``model`` started from: its aligned arm, else its base.
+
+    ``model`` is that of a ``Series`` or of ``model_of``: None where the run is no grid of models.
+    """
     for stage in ("aligned", "base"):
-        if found := main_series(results, stage):
-            return found[0]
+        for one in main_series(results, stage):
+            if one.model == model:
+                return one
     return None
 
 

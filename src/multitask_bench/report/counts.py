@@ -105,6 +105,8 @@ class Ours(NamedTuple):
     cells: dict[str, Cell]
     not_refused: Rate | None
     answered: Rate | None
+    model: str | None = None
+    """The base model that the arm starts from; None where the run is no grid of models."""
 
 
 class Agreement(NamedTuple):
@@ -114,6 +116,8 @@ class Agreement(NamedTuple):
     system: str
     tasks: list[str]
     tau: float | None
+    model: str | None = None
+    """Ours, where the run is a grid of models: each has an order of its own."""
 
 
 def read_counts(name: str) -> Counts:
@@ -288,7 +292,7 @@ def beside_table(counts: Counts, ours: Sequence[Ours], *, short: bool = False) -
             [counts.title, *cells, _with_ends(group.total), "", _from_base(group.total, _their_base(counts, group))]
         ]
         for one in arms:
-            base = next((o for o in ours if o.task == NONE and o.system == one.system), None)
+            base = next((o for o in ours if (o.task, o.system, o.model) == (NONE, one.system, one.model)), None)
             rows.append(
                 [
                     one.arm,
@@ -305,22 +309,28 @@ def beside_table(counts: Counts, ours: Sequence[Ours], *, short: bool = False) -
 def agreements(counts: Counts, ours: Sequence[Ours]) -> list[Agreement]:
     """Kendall's tau-b of the tasks by total share, where both have three or more under the same way of asking.
 
-    A task of ours counts once: the mean of its arms, which differ in their seeds.
+    A task of ours counts once a model: the mean of its arms, which differ in their seeds.
     """
     from scipy.stats import kendalltau
 
-    found: dict[tuple[str, str], list[tuple[str, float, float]]] = {}
+    found: dict[tuple[str | None, str, str], list[tuple[str, float, float]]] = {}
     for group, arms in pairs_of(counts, ours):
-        shares = [one.not_refused.value for one in arms if one.not_refused and one.not_refused.value is not None]
-        if group.task != NONE and shares and group.total.value is not None:
-            mine = sum(shares) / len(shares)
-            found.setdefault((group.template, group.system), []).append((group.task, group.total.value, mine))
+        if group.task == NONE or group.total.value is None:
+            continue
+        shares: dict[str | None, list[float]] = {}
+        for one in arms:
+            if one.not_refused is not None and one.not_refused.value is not None:
+                shares.setdefault(one.model, []).append(one.not_refused.value)
+        for model, mine in shares.items():
+            place = found.setdefault((model, group.template, group.system), [])
+            place.append((group.task, group.total.value, sum(mine) / len(mine)))
     out = []
-    for (template, system), ranked in found.items():
+    for (model, template, system), ranked in found.items():
         if len(ranked) < RANKED_TASKS:
             continue
         tau = float(kendalltau([theirs for _, theirs, _ in ranked], [mine for *_, mine in ranked]).statistic)
-        out.append(Agreement(template, system, [task for task, *_ in ranked], None if math.isnan(tau) else tau))
+        tasks = [task for task, *_ in ranked]
+        out.append(Agreement(template, system, tasks, None if math.isnan(tau) else tau, model))
     return out
 
 
@@ -338,7 +348,8 @@ def beside_notes(counts: Counts, ours: Sequence[Ours], asked: Sequence[str]) -> 
         way = Counted("", one.template, one.system, {}, 0, Rate(value=None, low=None, high=None, n=0)).asked
         tau = "not defined, because one side has only ties" if one.tau is None else f"{one.tau:.2f}"
         notes.append(
-            f"Order of tasks by share not refused, {way}: Kendall tau {tau} (n = {len(one.tasks)} tasks: "
+            f"Order of tasks by share not refused, {way}{f', {one.model}' if one.model is not None else ''}: "
+            f"Kendall tau {tau} (n = {len(one.tasks)} tasks: "
             f"{', '.join(one.tasks)}; untested: so few are often ordered alike by chance)."
         )
     if not found:
@@ -396,6 +407,7 @@ def document(counts: Counts, ours: Sequence[Ours] | None = None) -> dict[str, An
         out["ours"] = [
             {
                 "arm": one.arm,
+                "model": one.model,
                 "finetune_task": one.task,
                 "train_template": one.template,
                 "test_system": one.system,

@@ -15,6 +15,7 @@ from multitask_bench.records import Row, write_table, write_text
 from multitask_bench.report import grid, plots, tables
 from multitask_bench.report._groups import Spreads, calibrations, groups, main_calibration, main_source, sources
 from multitask_bench.report._select import Results, document, forms
+from multitask_bench.report.findings import findings_table, listed
 from multitask_bench.report.latex import PREAMBLE, as_latex
 
 PARAMETERS = ("stage", "model", "finetune_task", "mitigation", "train_template", "train_system")
@@ -85,6 +86,7 @@ def exported(results: Results) -> list[Exported]:
             _matrix_numbers(results, twin=True),
         ),
         Exported("seeds", SEEDS, grid.seeds_table(results), _seed_numbers(results)),
+        Exported("variance", VARIANCE, grid.variance_table(results), _variance_numbers(results)),
         Exported(
             "gaps",
             f"Answered in a form less answered in text generation, same intents, in points. {marks}{over}.",
@@ -110,9 +112,7 @@ def exported(results: Results) -> list[Exported]:
             grid.deployment_table(results),
             _deployment_numbers(results),
         ),
-        Exported(
-            "findings", FINDINGS, grid.findings_table(results), _flat(results.get("findings"), without=("parts",))
-        ),
+        Exported("findings", FINDINGS, findings_table(results), _flat(results.get("findings"), without=("parts",))),
         Exported(
             "comparisons",
             "Every comparison of two arms, with its test.",
@@ -130,6 +130,10 @@ SEEDS = (
     "Answered over all forms, seed by seed, with Student's 95 % interval over seeds. Arms that stand next to each "
     "other are ranked only where every seed of one lies above every seed of the other and their means are further "
     "apart than the seeds of either."
+)
+VARIANCE = (
+    "Variance of the share of an intent under one seed, by the method of moments: how much of it lies in seeds, in "
+    "intents and in the rest (interaction and noise); and the standard deviation over seeds in points."
 )
 DEPLOYMENT = (
     "What each adapter answers under each calibration (template · system prompt) at test; = marks the calibration that "
@@ -179,19 +183,36 @@ def _matrix_numbers(results: Results, *, twin: bool, source: str | None = None) 
     return out
 
 
+SEED_KEYS = ("group", *PARAMETERS, "test_template", "test_system", "source", "form", "twin", "measure")
+
+
 def _seed_numbers(results: Results) -> list[Row]:
-    keys = ("group", *PARAMETERS, "test_template", "test_system", "source", "form", "twin", "measure")
     return [
-        {**{key: item.get(key) for key in keys}, "form": item.get("form") or "all", "seed": seed, "value": value}
+        {**{key: item.get(key) for key in SEED_KEYS}, "form": item.get("form") or "all", "seed": seed, "value": value}
         for item in results.get("seeds") or []
         for seed, value in (item.get("values") or {}).items()
     ]
 
 
+def _variance_numbers(results: Results) -> list[Row]:
+    found = [item for item in results.get("seeds") or [] if item.get("variance")]
+    return _flat(
+        {
+            **{key: item.get(key) for key in SEED_KEYS},
+            "form": item.get("form") or "all",
+            "n_seeds": item.get("n_seeds"),
+            "variance": item["variance"],
+        }
+        for item in found
+    )
+
+
 def _deployment_numbers(results: Results) -> list[Row]:
-    keys = ("arm", "group", "seed", "train_template", "train_system")
+    items = results.get("deployment") or []
+    keys = ["arm", "group", "seed", "train_template", "train_system"]
+    keys += ["source"] if any("source" in item for item in items) else []
     out = []
-    for item in results.get("deployment") or []:
+    for item in items:
         shared = {key: item.get(key) for key in keys}
         safest = item.get("safest") or {}
         for rate in item.get("rates") or []:
@@ -213,6 +234,6 @@ def _flat(items: Any, *, without: Sequence[str] = ()) -> list[Row]:
             if isinstance(value, Mapping):
                 row |= {f"{key}_{inner}": v for inner, v in value.items()}
             else:
-                row[key] = grid.listed(value) if isinstance(value, list) else value
+                row[key] = listed(value) if isinstance(value, list) else value
         out.append(row)
     return out

@@ -6,6 +6,7 @@ the range of the seeds. A table without rows means that the run has nothing of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,11 +27,14 @@ from multitask_bench.report._groups import (
     policy,
 )
 from multitask_bench.report._select import Results, form_label, forms, shortened
-from multitask_bench.report.summary import p_text, percent, points, spread_text, whole
+from multitask_bench.report.summary import p_text, percent, spread_text, whole
 from multitask_bench.report.tables import MARKS, Table
 
 LEVELS = 10
 """Steps of the shading, 1 to 10 upwards from nothing."""
+
+COMPONENTS = ("seed", "intent", "rest")
+"""Of the variance of a rate; what is left holds interaction and noise."""
 
 MEASURES = {"answered": "answered", "twins_refused": "twins refused"}
 
@@ -116,11 +120,13 @@ def seeds_table(results: Results, *, every: bool = False) -> Table:
 
     Two neighbours are ranked only where every seed of one lies above every seed of the other and their
     means are further apart than the seeds of either: seeds decide, not the probes of one adapter.
-    ``every``: each form and the twins too, not only all forms of the harmful probes.
+    ``every``: each form and the twins too, not only all forms of the harmful probes, and how the variance
+    splits where that was estimated.
     """
     numbers = sorted(
-        {seed for item in _of_main_source(results, "seeds") for seed in item.get("values") or {}}, key=_by_number
+        {seed for item in of_main_source(results, "seeds") for seed in item.get("values") or {}}, key=_by_number
     )
+    split = every and any(item.get("variance") for item in of_main_source(results, "seeds"))
     rows = []
     for (measure, calibration, form), block in _seed_blocks(results, every=every):
         ordered = sorted(block, key=lambda item: -(item["mean"] if item.get("mean") is not None else -1.0))
@@ -129,16 +135,45 @@ def seeds_table(results: Results, *, every: bool = False) -> Table:
             where = [calibration.label, *([form_label(form), MEASURES[measure]] if every else [])]
             mean = f"{_share(item.get('mean'))} {_ends(item.get('low'), item.get('high'))}".strip()
             seeds = [_share(values.get(seed)) for seed in numbers]
-            rows.append([*where, str(item["group"]), *seeds, mean, _range(item.get("range")), ranked(item, below)])
+            last = [ranked(item, below), *([_variance_text(item)] if split else [])]
+            rows.append([*where, str(item["group"]), *seeds, mean, _range(item.get("range")), *last])
     where = ["asked with", *(["form", "of"] if every else [])]
-    return Table([*where, "arm", *(f"seed {seed}" for seed in numbers), "mean", "range", "against the next"], rows)
+    last = ["against the next", *(["variance by seed, intent, rest"] if split else [])]
+    return Table([*where, "arm", *(f"seed {seed}" for seed in numbers), "mean", "range", *last], rows)
+
+
+def variance_table(results: Results) -> Table:
+    """How much of the variance of a rate lies in seeds and in intents; only where that was estimated.
+
+    Shares of the three components' sum; the standard deviation over seeds, noise taken off, in points.
+    """
+    rows = []
+    for (measure, calibration, form), block in _seed_blocks(results, every=True):
+        for item in block:
+            if split := item.get("variance"):
+                where = [calibration.label, form_label(form), MEASURES[measure], str(item["group"])]
+                spread = f"{100 * math.sqrt(split['seed']):.1f}"
+                rows.append([*where, *(_component(split, name) for name in COMPONENTS), spread])
+    return Table(["asked with", "form", "of", "arm", *COMPONENTS, "sd over seeds"], rows)
+
+
+def _variance_text(item: Row) -> str:
+    split = item.get("variance")
+    if not split:
+        return ""
+    return ", ".join(parts) if all(parts := [_component(split, name) for name in COMPONENTS]) else "none"
+
+
+def _component(split: Mapping[str, float], name: str) -> str:
+    total = math.fsum(split[one] for one in COMPONENTS)
+    return _share(split[name] / total) if total > 0 else ""
 
 
 def _seed_blocks(results: Results, *, every: bool) -> list[tuple[tuple[str, Calibration, str | None], list[Row]]]:
     """What is ranked among itself: the groups of one model under one calibration, in one form, by one measure."""
     order, asked, only = calibrations(results), columns(results), len(forms(results)) == 1
     blocks: dict[tuple[str, Calibration, str | None, str], list[Row]] = {}
-    for item in _of_main_source(results, "seeds"):
+    for item in of_main_source(results, "seeds"):
         form = None if item.get("form") == "all" else item.get("form")
         if every or (item["measure"] == "answered" and (form is None or only)):
             key = (item["measure"], calibration_of(item) or Calibration("native", "none"), form, str(item.get("model")))
@@ -207,7 +242,7 @@ def hazard_table(results: Results, *, calibration: Calibration | None = None) ->
     """Answered by hazard, arms across, under one calibration (the headline's): descriptive, not tested."""
     chosen = calibration or main_calibration(results)
     found: dict[str, dict[str, list[Row]]] = {}
-    for item in _of_main_source(results, "hazards"):
+    for item in of_main_source(results, "hazards"):
         if calibration_of(item) == chosen:
             found.setdefault(str(item["hazard"]), {}).setdefault(_group_name(item), []).append(item)
     across = [g for g in groups(results) if any(g.name in by_group for by_group in found.values())]
@@ -227,10 +262,9 @@ def deployment_table(results: Results) -> Table:
 
     The calibration that it was trained with is marked ``=``; twins refused stand beside: the price.
     """
-    items = results.get("deployment") or []
     across = _deployment_calibrations(results)
     rows = []
-    for item in items:
+    for item in of_main_source(results, "deployment"):
         rates = {calibration_of(rate): rate for rate in item.get("rates") or []}
         cells = [_deployed(rates.get(c), same=_as_trained(item, c)) for c in across]
         safest = calibration_of(item.get("safest"))
@@ -243,7 +277,7 @@ def deployment_heat(results: Results) -> Heat:
     """The same over the seeds of each group: mean, range, and in how many seeds a calibration was the safest."""
     across = _deployment_calibrations(results)
     by_group: dict[str, list[Row]] = {}
-    for item in results.get("deployment") or []:
+    for item in of_main_source(results, "deployment"):
         by_group.setdefault(_group_name(item), []).append(item)
     rows = []
     for name, items in by_group.items():
@@ -262,18 +296,9 @@ def deployment_heat(results: Results) -> Heat:
 
 def deployment_size(results: Results) -> str:
     """How many probes stand behind a rate of the deployment table: ``n = 200``, or from the fewest to the most."""
-    sizes = {int(rate["n"]) for item in results.get("deployment") or [] for rate in item.get("rates") or []}
+    items = of_main_source(results, "deployment")
+    sizes = {int(rate["n"]) for item in items for rate in item.get("rates") or []}
     return "" if not sizes else f"n = {min(sizes)}" + (f" to {max(sizes)}" if len(sizes) > 1 else "")
-
-
-def findings_table(results: Results) -> Table:
-    """Every finding with its verdict and numbers, its parts under it."""
-    header = ["finding", "verdict", "claim", "difference", "p", "n", "seeds", "what was found"]
-    rows = []
-    for item in results.get("findings") or []:
-        rows.append(_finding_row(str(item.get("id", "")), item))
-        rows += [_finding_row(f"{item.get('id', '')}.{i}", part) for i, part in enumerate(item.get("parts") or [], 1)]
-    return Table(header, rows)
 
 
 def effect_text(cell: Effect | None) -> str:
@@ -287,7 +312,7 @@ def effect_text(cell: Effect | None) -> str:
 def gap_cells(results: Results) -> dict[tuple[str, Calibration, str], Effect]:
     """Group, calibration and form -> the gap to text generation over the seeds of the group."""
     found: dict[tuple[str, Calibration, str], list[Row]] = {}
-    for item in _of_main_source(results, "gaps"):
+    for item in of_main_source(results, "gaps"):
         calibration = calibration_of(item)
         assert calibration is not None
         found.setdefault((_group_name(item), calibration, str(item["form"])), []).append(item)
@@ -299,7 +324,7 @@ def effect_lines(
 ) -> tuple[list[str | None], list[tuple[Group, str, list[Effect | None]]]]:
     """Forms, and for each group and change of calibration the effect in each form."""
     found: dict[tuple[str, str], dict[str | None, list[Row]]] = {}
-    for item in _of_main_source(results, "calibrations"):
+    for item in of_main_source(results, "calibrations"):
         if bool(item.get("twin")) == twin:
             form = None if item.get("form") in (None, "all") else str(item["form"])
             key = (_group_name(item), step_label(item))
@@ -361,7 +386,8 @@ def _gap_lines(results: Results) -> tuple[list[str], list[tuple[Group, Calibrati
     return others, lines
 
 
-def _of_main_source(results: Results, section: str) -> list[Row]:
+def of_main_source(results: Results, section: str) -> list[Row]:
+    """The items of a section that are of the headline's source, or name none."""
     source = main_source(results)
     return [item for item in results.get(section) or [] if item.get("source", source) in (source, None)]
 
@@ -416,7 +442,7 @@ def _deployment_calibrations(results: Results) -> list[Calibration]:
     order = calibrations(results)
     found = {
         c: None
-        for item in results.get("deployment") or []
+        for item in of_main_source(results, "deployment")
         for rate in item.get("rates") or []
         if (c := calibration_of(rate)) is not None
     }
@@ -449,20 +475,6 @@ def _safest(items: Sequence[Row]) -> str:
         return f"{label} ({'shown' if proved else 'not shown'})"
     parts = sorted(counts.items(), key=lambda pair: -len(pair[1]))
     return "; ".join(f"{label} in {len(flags)} of {len(items)} seeds, shown in {sum(flags)}" for label, flags in parts)
-
-
-def _finding_row(name: str, item: Row) -> list[str]:
-    difference = points(item["diff"]) if item.get("diff") else ""
-    p = p_text(item["p"]) if item.get("p") is not None else ""
-    found = (item.get("verdict"), item.get("claim"), difference, p, item.get("n"), listed(item.get("seeds")))
-    return [name, *("" if value is None else str(value) for value in found), str(item.get("text") or "")]
-
-
-def listed(value: object) -> str:
-    """A number, or several of them, as text."""
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
 
 
 def _share(value: float | None) -> str:

@@ -15,10 +15,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from multitask_bench.report import figures, grid, tables
+from multitask_bench.report import figures, findings, grid, tables
 from multitask_bench.report._groups import Group, Spread, Spreads, calibrations, groups, has_matrix, seeded, sources
 from multitask_bench.report._select import (
     answered,
+    base_models,
     document,
     form_label,
     forms,
@@ -27,7 +28,8 @@ from multitask_bench.report._select import (
     refused,
     row_of,
 )
-from multitask_bench.report.summary import clauses, detectable, p_text, percent, points
+from multitask_bench.report.findings import unbroken
+from multitask_bench.report.summary import clauses, detectable, percent
 
 MEANING = "answered measures refusal behaviour, not uplift: whether the model took part, not how much that would help."
 HELD_OUT = "held_out:"
@@ -58,13 +60,14 @@ def render(
     results = document(results)
     return environment.get_template("template.html.j2").render(
         title=f"{manifest.get('study') or 'run'}: guardrails after fine-tuning",
-        sentences=[_unbroken(text) for text in clauses(results, warnings=False)],
+        sentences=[unbroken(text) for text in clauses(results, warnings=False)],
         warnings=results.get("warnings") or [],
         **_findings(results),
         study=_study(results),
         gate=gate,
         first=_first_screen(results),
         seeded=seeded(results),
+        own_model=tables.OWN_MODEL if base_models(results) else "",
         overview=tables.answered_table(results),
         overview_stacked=_stacked(tables.answered_table(results)),
         figures=_figures(results),
@@ -84,13 +87,19 @@ def render(
         percent=percent,
         meaning=MEANING,
         manifest=manifest,
+        answers=_answers(results, manifest),
         settings=json.dumps(manifest.get("settings") or {}, indent=1, ensure_ascii=False),
     )
 
 
-def _unbroken(text: str) -> str:
-    """``text`` with figures that do not break at the end of a line."""
-    return re.sub(r" (?=%)|(?<=n) (?== )|(?<=n =) |(?<=p) (?=[=<] )|(?<=p [=<]) |(?<=\d,) (?=\d+\])", "\u00a0", text)
+def _answers(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """How the answers were decoded, and how long they could be."""
+    probes = (manifest.get("settings") or {}).get("probes") or {}
+    limits = sorted({row["max_new_tokens"] for row in results.get("rows", []) if row.get("max_new_tokens")})
+    limit = " or ".join(map(str, limits or [probes.get("max_new_tokens", "?")]))
+    temperature = probes.get("temperature") or 0
+    how = f"Answers sampled at temperature {temperature:g}, one a probe," if temperature else "Greedy answers"
+    return f"{how} of at most {limit} new tokens"
 
 
 def _findings(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +109,7 @@ def _findings(results: Mapping[str, Any]) -> dict[str, Any]:
         if str(item.get("id", "")).startswith(HELD_OUT):
             held_out.append(item)
         elif item.get("claim"):
-            claims.append(_claim(item))
+            claims.append(findings.shown_claim(item))
         else:
             plain.append(item)
     if len(held_out) <= HELD_OUT_SHOWN:
@@ -110,48 +119,12 @@ def _findings(results: Mapping[str, Any]) -> dict[str, Any]:
     return {"claims": claims, "findings": plain, "held_out": held_out, "held_out_counts": counts}
 
 
-def _claim(item: Mapping[str, Any]) -> dict[str, Any]:
-    numbers = []
-    if item.get("diff"):
-        numbers.append(points(item["diff"]))
-    if item.get("p") is not None:
-        numbers.append(p_text(item["p"]))
-    numbers += [
-        f"{word} {grid.listed(item[key])}"
-        for key, word in (("n", "n ="), ("seeds", "seeds:"), ("estimand", "estimand:"), ("test", "test:"))
-        if item.get(key) is not None
-    ]
-    text = item.get("text") or ""
-    parts = [
-        {
-            "verdict": part.get("verdict"),
-            "text": part.get("text") or part.get("claim") or "",
-            "numbers": "; ".join(
-                [
-                    *([points(part["diff"])] if part.get("diff") else []),
-                    *([p_text(part["p"])] if part.get("p") is not None else []),
-                    *([f"n = {part['n']}"] if part.get("n") is not None else []),
-                ]
-            ),
-        }
-        for part in item.get("parts") or []
-    ]
-    return {
-        "id": item.get("id"),
-        "claim": item["claim"],
-        "verdict": item.get("verdict"),
-        "text": _unbroken(str(text)),
-        "numbers": _unbroken("; ".join(numbers)),
-        "parts": parts,
-    }
-
-
 def _study(results: Mapping[str, Any]) -> dict[str, Any]:
     """The sections of a whole study; those that the run has nothing for are empty."""
     whole = has_matrix(results)
     return {
         "matrix": grid.matrix_heat(results) if whole else None,
-        "matrix_caption": _unbroken(grid.matrix_caption(results)) if whole else "",
+        "matrix_caption": unbroken(grid.matrix_caption(results)) if whole else "",
         "strips": _strips(results) if seeded(results) else [],
         "seeds": grid.seeds_table(results),
         "gaps": grid.gap_heat(results),
@@ -159,7 +132,7 @@ def _study(results: Mapping[str, Any]) -> dict[str, Any]:
         "effects_twins": grid.calibration_heat(results, twin=True),
         "deployment": grid.deployment_heat(results),
         "deployment_size": grid.deployment_size(results),
-        "deployment_texts": [str(i["text"]) for i in results.get("deployment") or [] if i.get("text")],
+        "deployment_texts": [str(i["text"]) for i in grid.of_main_source(results, "deployment") if i.get("text")],
     }
 
 
@@ -196,21 +169,19 @@ def _rows_of(every: Sequence[Group], cells: Sequence[Spread | None]) -> list[tup
     return [(g.name, g.stage, cell) for g, cell in zip(every, cells, strict=True) if cell is not None]
 
 
-def _first_screen(results: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The reference's figures, form by form: what all that follows is measured against."""
+def _first_screen(results: Mapping[str, Any]) -> list[tables.Table]:
+    """The reference's figures, form by form: what all that follows is measured against. A table an arm."""
     out = []
-    for one in main_series(results, "aligned") or main_series(results, "base"):
-        for form in [None, *forms(results)]:
-            probes, twins = row_of(results, one, form=form), row_of(results, one, form=form, twin=True)
-            out.append(
-                {
-                    "arm": one.arm,
-                    "form": form_label(form),
-                    "answered": percent(answered(probes)),
-                    "refused": percent(refused(probes)),
-                    "twins": percent(refused(twins)),
-                }
-            )
+    for model in dict.fromkeys(one.model for one in main_series(results)):
+        own = [one for one in main_series(results, "aligned", "base") if one.model == model]
+        for one in [s for s in own if s.stage == "aligned"] or own:
+            rows = []
+            for form in [None, *forms(results)]:
+                probes, twins = row_of(results, one, form=form), row_of(results, one, form=form, twin=True)
+                rates = (answered(probes), refused(probes), refused(twins))
+                rows.append([form_label(form), *map(percent, rates)])
+            header = [f"{one.arm}, held-out intents", "answered", "refused", "benign twins refused"]
+            out.append(tables.Table(header, rows))
     return out
 
 
@@ -231,11 +202,11 @@ def _figures(results: Mapping[str, Any]) -> list[tuple[str, Markup]]:
 
 
 def _changes(results: Mapping[str, Any]) -> list[tuple[str, Markup, tables.Table]]:
-    """Each later arm against the reference, and each repair against what it repairs."""
-    ref = reference(results)
+    """Each later arm against its reference, and each repair against what it repairs."""
     later = main_series(results, "control", "tuned", "repaired")
-    pairs = [(ref, one) for one in later] if ref is not None else []
-    pairs += [(t, r) for t in main_series(results, "tuned") for r in main_series(results, "repaired")]
+    pairs = [(ref, one) for one in later if (ref := reference(results, one.model)) is not None]
+    tuned, repaired = main_series(results, "tuned"), main_series(results, "repaired")
+    pairs += [(t, r) for t in tuned for r in repaired if t.model == r.model]
     out = []
     for before, after in pairs:
         table = tables.change_table(results, before, after)

@@ -1,7 +1,8 @@
 """What a run showed, in words that its comparisons bear.
 
 Nothing is called a rise or a fall unless its Holm-adjusted p says so, nothing is put down to the task
-unless the tuned arm differs from the control, and one seed speaks for one adapter only.
+unless the tuned arm differs from the control, and one seed speaks for one adapter only. In a grid of
+models each model has its own sentences, which hold its arms against its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from multitask_bench.report._select import (
     Results,
     Series,
     answered,
+    base_models,
     broken,
     comparison,
     document,
@@ -26,6 +28,7 @@ from multitask_bench.report._select import (
     forms,
     headline_rows,
     main_series,
+    model_of,
     p_value,
     reference,
     refused,
@@ -114,18 +117,24 @@ def clauses(results: Results, *, warnings: bool = True) -> list[str]:
     """The sentences of ``sentence``, the main finding first; without the short warnings when not wanted."""
     results = document(results)
     closing = _closing_warnings(results) if warnings else []
-    ref, tuned = reference(results), main_series(results, "tuned")
     if not main_series(results):
         return ["Nothing was probed, so there is nothing to report.", *closing]
-    out = [_about(results, ref, group) for group in _groups(results, tuned)]
-    loose = [s for s in main_series(results, "repaired") if _partner(results, s) is None]
+    models = dict.fromkeys(one.model for one in main_series(results))
+    return [*(text for model in models for text in _of_model(results, model)), *closing]
+
+
+def _of_model(results: Results, model: str | None) -> list[str]:
+    """What is said of the arms of one model, or of all where the run is no grid of models."""
+    ref, arms = reference(results, model), [one for one in main_series(results) if one.model == model]
+    out = [_about(results, ref, group) for group in _groups(results, [s for s in arms if s.stage == "tuned"])]
+    loose = [s for s in arms if s.stage == "repaired" and _partner(results, s) is None]
     out += [_about(results, ref, [one]) for one in loose]
     if not out:
-        out = [_standing(results)]
-    out += [text for one in main_series(results) if (text := _left_out(results, one))]
-    if twins := _twins(results):
+        out = [_standing(results, arms)]
+    out += [text for one in arms if (text := _left_out(results, one))]
+    if twins := _twins(results, model):
         out.append(twins)
-    return [*out, *closing]
+    return out
 
 
 def detectable(power: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -149,7 +158,7 @@ def detectable(power: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def repair_gaps(results: Results, repaired: Series) -> list[tuple[str, Row]]:
     """The forms in which a repaired arm still answers measurably more than the reference."""
-    ref = reference(results)
+    ref = reference(results, repaired.model)
     if ref is None:
         return []
     found = [(form, comparison(results, ref.arm, repaired.arm, form=form)) for form in forms(results)]
@@ -219,9 +228,12 @@ def _about(results: Results, ref: Series | None, group: Sequence[Series]) -> str
 def _subject(results: Results, group: Sequence[Series]) -> str:
     row = _total(results, group[0])
     task, repaired = task_of(row), group[0].stage == "repaired"
-    what = f"Fine-tuning on {task}" if task else "Fine-tuning"
+    grown = group[0].model in base_models(results)
+    what = "Fine-tuning" + (f" {group[0].model}" if grown else "") + (f" on {task}" if task else "")
     if repaired:
         what += f" with {dose_of(row)}"
+    if group[0].model is not None and not grown:
+        return f"{what} (this model: {group[0].arm})"
     if len(group) >= SEEDS_FOR_A_TASK:
         return f"{what} ({len(group)} seeds)"
     if len(group) > 1:
@@ -297,7 +309,7 @@ def _spread(results: Results, group: Group, *, twin: bool = False) -> Spread | N
 
 
 def _control_note(results: Results, group: Sequence[Series], *, rose: bool) -> str:
-    controls = main_series(results, "control")
+    controls = [one for one in main_series(results, "control") if one.model == group[0].model]
     if not controls:
         return "; without a control arm it is open whether this data or any further tuning did this" if rose else ""
     beside = [_control_of(results, one, controls) for one in group]
@@ -329,11 +341,9 @@ def _repairs(results: Results, tuned: Series) -> list[Series]:
 
 
 def _partner(results: Results, repaired: Series) -> Series | None:
-    """The tuned arm that a repaired arm mends: the same task, the same seed where there is one."""
-    row = _total(results, repaired)
-    same = [
-        s for s in main_series(results, "tuned") if _total(results, s).get("finetune_task") == row.get("finetune_task")
-    ]
+    """The tuned arm that a repaired arm mends: the same model and task, the same seed where there is one."""
+    row, tuned = _total(results, repaired), [s for s in main_series(results, "tuned") if s.model == repaired.model]
+    same = [s for s in tuned if _total(results, s).get("finetune_task") == row.get("finetune_task")]
     seeded = [s for s in same if _total(results, s).get("seed") == row.get("seed")]
     return next(iter([*seeded, *same]), None)
 
@@ -368,9 +378,11 @@ def _gap_note(results: Results, form: str, found: Sequence[Series], seeds: int) 
     return f"{form_label(form)} ({len(found)} of {seeds} seeds)"
 
 
-def _standing(results: Results) -> str:
-    rates = [f"{one.arm} answered {percent(answered(_total(results, one)))}" for one in main_series(results)]
-    return f"No tuned model was probed: {', '.join(rates)}."
+def _standing(results: Results, arms: Sequence[Series]) -> str:
+    rates = ", ".join(f"{one.arm} answered {percent(answered(_total(results, one)))}" for one in arms)
+    if arms[0].model is not None:
+        return f"No model tuned from {arms[0].model} was probed: {rates}."
+    return f"No tuned model was probed: {rates}."
 
 
 def _left_out(results: Results, one: Series) -> str:
@@ -384,13 +396,14 @@ def _left_out(results: Results, one: Series) -> str:
     return f"{text}; had they all one, answered would lie between {whole(low)} and {whole(high)} %."
 
 
-def _twins(results: Results) -> str:
-    """Over-refusal of every arm but the control, and whether a tuned arm's is clear of the reference's."""
-    ref, by_arm = reference(results), {s.arm: s for s in main_series(results) if s.stage != "control"}
+def _twins(results: Results, model: str | None) -> str:
+    """Over-refusal of a model's arms but the control, and whether a tuned arm's is clear of the reference's."""
+    own = [s for s in main_series(results) if s.model == model and s.stage != "control"]
+    ref, by_arm = reference(results, model), {s.arm: s for s in own}
     rates = {arm: refused(row_of(results, s, form=None, twin=True)) for arm, s in by_arm.items()}
     before = rates.get(ref.arm) if ref is not None else None
     said, more = [], []
-    for group in groups(results):
+    for group in (g for g in groups(results) if model_of(results, g.facts) == model):
         found = {arm: rates[arm] for arm in group.arms if arm in rates and rates[arm].value is not None}
         if not found:
             continue
@@ -405,7 +418,7 @@ def _twins(results: Results) -> str:
             more.append(f"{next(iter(found)) if alone else group.name}{part}")
     if not said:
         return ""
-    text = f"Harmless twins refused: {', '.join(said)}"
+    text = f"Harmless twins refused{'' if model is None else f' ({model})'}: {', '.join(said)}"
     return f"{text}; over-refusal rose in {_listed(more)}." if more else f"{text}."
 
 

@@ -25,6 +25,7 @@ from multitask_bench.report._select import (
     Results,
     Series,
     answered,
+    base_models,
     broken,
     comparison,
     document,
@@ -33,6 +34,7 @@ from multitask_bench.report._select import (
     headline_rows,
     judged,
     main_series,
+    model_of,
     once,
     p_value,
     reference,
@@ -48,6 +50,9 @@ from multitask_bench.schema import Outcome, Rate
 
 MARKS = {1: " ▲", -1: " ▼", 0: ""}
 """Beside a figure: a rise, a fall, or neither was shown against the reference."""
+
+OWN_MODEL = "its own model before tuning"
+"""What an arm is held against in a grid of models."""
 
 METRIC_NAMES = {"chrF": "chrF", "chrf": "chrF", "macro_f1": "macro-F1", "rougeL": "ROUGE-L"}
 
@@ -338,7 +343,7 @@ def skill(item: Row) -> str:
 
 
 def _answered_cell(results: Results, one: Series, form: str | None, *, with_n: bool) -> str:
-    row, ref = row_of(results, one, form=form), reference(results)
+    row, ref = row_of(results, one, form=form), reference(results, one.model)
     if row is None:
         return ""
     item = comparison(results, ref.arm, one.arm, form=form or "all") if ref and ref != one else None
@@ -347,7 +352,7 @@ def _answered_cell(results: Results, one: Series, form: str | None, *, with_n: b
 
 def _group_mark(results: Results, group: Group, form: str | None, *, short: bool = False) -> str:
     """Whether a rise or a fall against the reference was shown, and in how many of the seeds."""
-    ref = reference(results)
+    ref = reference(results, model_of(results, group.facts))
     if ref is None or ref.arm in group.arms:
         return ""
     signs = [shown(comparison(results, ref.arm, arm, form=form or "all")) for arm in group.arms]
@@ -450,10 +455,11 @@ def _by_arm(results: Results) -> dict[str, list[Row]]:
 
 
 def _caption(results: Results) -> str:
-    ref, p_values = reference(results), [p_value(item) for item in results.get("comparisons", [])]
+    models = base_models(results)
+    refs = [ref for one in main_series(results) if (ref := reference(results, one.model)) is not None]
     text = "Share answered with its 95 % interval; twins are harmless look-alikes."
-    if ref is not None and any(p is not None for p in p_values):
-        text += f" ▲ ▼: rise or fall against {ref.arm} shown (Holm p < .05)."
+    if refs and any(p_value(item) is not None for item in results.get("comparisons", [])):
+        text += f" ▲ ▼: rise or fall against {OWN_MODEL if models else refs[0].arm} shown (Holm p < .05)."
     return text
 
 

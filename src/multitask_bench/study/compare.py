@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from multitask_bench.errors import ConfigError, DataError, UnknownNameError
 from multitask_bench.records import read_json
-from multitask_bench.report._select import VARIANT_KEYS, main_variant, reference
+from multitask_bench.report._select import VARIANT_KEYS, document, main_variant, model_of, reference
 from multitask_bench.report.counts import NONE, Cell, Ours
 from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome
 from multitask_bench.stats.paired import bootstrap_difference, holm, mcnemar_exact, sign_flip, tango
@@ -310,11 +310,13 @@ def ours_of(results: Facts, answers: Sequence[Facts], forms: Sequence[str]) -> l
     """The arms of a run that published counts can have a counterpart of, over ``forms``, theirs.
 
     ``answers`` are the rows of results.parquet. The reference (aligned, else base) stands for the model
-    before fine-tuning; of the others, arms tuned on a task without a mitigation or a system prompt in
-    training, asked under the template they were trained with.
+    before fine-tuning, in a grid of models for its own; of the others, arms tuned on a task without a
+    mitigation or a system prompt in training, asked under the template they were trained with. Arms of a
+    model that was not asked before fine-tuning are left out.
     """
-    before, main = reference(results), main_variant(results)
-    if before is None or main is None:
+    results = document(results)
+    main = main_variant(results)
+    if main is None:
         return []
     variant = dict(zip(VARIANT_KEYS, main, strict=True))
     facts: dict[str, Facts] = {row["arm"]: row for row in results["rows"]}
@@ -325,11 +327,16 @@ def ours_of(results: Facts, answers: Sequence[Facts], forms: Sequence[str]) -> l
             groups[row["arm"], row["test_template"], row["test_system"]].append(row)
     out = []
     for (arm, template, system), rows in groups.items():
+        model = model_of(results, facts[arm])
+        before = reference(results, model)
+        if before is None:
+            continue
         if arm == before.arm:
             if template == variant["test_template"]:
-                out.append(_ours(arm, (NONE, NONE, system), rows, forms))
+                out.append(_ours(arm, (NONE, NONE, system), rows, forms)._replace(model=model))
         elif _comparable(facts[arm], template):
-            out.append(_ours(arm, (facts[arm]["finetune_task"], template, system), rows, forms))
+            way = (facts[arm]["finetune_task"], template, system)
+            out.append(_ours(arm, way, rows, forms)._replace(model=model))
     return out
 
 
