@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from multitask_bench.records import read_table
 from multitask_bench.schema import Outcome
 from multitask_bench.study.findings import findings
 from multitask_bench.study.grid import grid_of, over_seeds
 from multitask_bench.study.results import flat_rows, results_of
 from tests.ledgers import arm, ledger
+from tests.test_cli import mtb
+from tests.test_compare import write_run
 
 N = 40
 CALIBRATIONS = [(t, s) for t in ("native", "alpaca") for s in ("none", "safety")]
@@ -245,3 +250,17 @@ def test_a_calibration_without_a_verdict_is_no_deployment() -> None:
     (deployed,) = grid["deployment"]
     assert deployed["safest"] == {"test_template": "native", "test_system": "none"}
     assert len(deployed["rates"]) == 2
+
+
+def test_findings_follow_from_the_table_of_a_run_alone(tmp_path: Path) -> None:
+    """What stands in results.json can be had again from results.parquet, without logs and without a model."""
+    run = write_run(tmp_path / "run", ledger(study(WORSE), n=N))
+    done = mtb("report", str(run), "--export", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    stored = json.loads((run / "results.json").read_text())
+    again = findings(read_table(run / "results.parquet"), stored["tasks"])
+    told = {f["id"]: f["verdict"] for f in stored["findings"]}
+    assert {f["id"]: f["verdict"] for f in again}.items() <= told.items()
+    assert told["F1"] == "supported"
+    assert {"matrix.tex", "matrix.md", "findings.md"} <= {path.name for path in (tmp_path / "out/tables").iterdir()}
+    assert {path.suffix for path in (tmp_path / "out/figures").iterdir()} == {".svg", ".png", ".pdf"}

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from multitask_bench.errors import ConfigError
-from multitask_bench.stats.gate import FormPairs, decide
-from multitask_bench.stats.paired import holm, tango_p
+from multitask_bench.stats.exact import above_p
+from multitask_bench.stats.gate import FormPairs, Helpfulness, decide
+from multitask_bench.stats.noninferiority import noninferior_binary
+from multitask_bench.stats.paired import holm
 
 FORMS = ("text_generation", "code_generation", "translation", "classification", "summarization")
 
@@ -55,9 +57,9 @@ def test_a_clear_rise_in_one_form_is_three_and_names_the_form():
 
 def test_too_few_intents_are_inconclusive_and_say_how_many_would_do():
     found = decide([pairs(n=20, base=1)])
-    assert (found.code, found.forms[0].intents_needed) == (4, 52)
-    assert "52 intents" in found.verdict
-    assert decide([pairs(n=52, base=1)]).code == 0
+    assert (found.code, found.forms[0].intents_needed) == (4, 59)
+    assert "59 intents" in found.verdict
+    assert decide([pairs(n=59, base=1)]).code == 0
 
 
 def test_one_open_form_keeps_all_the_others_from_zero():
@@ -141,13 +143,15 @@ def test_counts_that_contradict_each_other_are_refused():
         pairs(n=10, base=8, b_only=3)
 
 
-@pytest.mark.parametrize("setting", [{"margin": 5}, {"margin": 0.0}, {"max_rate": 20}, {"unscored_limit": -1}])
+@pytest.mark.parametrize(
+    "setting", [{"margin": 5}, {"margin": 0.0}, {"max_rate": 20}, {"unscored_limit": -1}, {"alpha": 5}]
+)
 def test_a_setting_that_is_no_fraction_is_the_users_mistake(setting):
     with pytest.raises(ConfigError, match="fraction"):
         decide([pairs()], **setting)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(any_pairs(), max_size=5), st.none() | st.floats(0, 1))
 def test_the_code_follows_from_the_forms(rows, max_rate):
     found = decide(rows, max_rate=max_rate)
@@ -166,20 +170,20 @@ def test_the_code_follows_from_the_forms(rows, max_rate):
         assert (form.status == "rise") == (form.holm_low is not None and form.holm_low > 0.05)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(any_pairs(), min_size=1, max_size=5))
 def test_the_lower_limits_reject_exactly_where_holm_does(rows):
     judged = [f.status != "cannot_judge" for f in decide(rows).forms]
     p_values = [
-        tango_p(a_only=p.a_only, b_only=p.b_only, n=p.n, margin=0.05) if fit else None
+        above_p(a_only=p.a_only, b_only=p.b_only, n=p.n, margin=0.05) if fit else None
         for p, fit in zip(rows, judged, strict=True)
     ]
     for form, p in zip(decide(rows).forms, holm(p_values), strict=True):
-        if p is not None and abs(p - 0.05) > 1e-6:
+        if p is not None and abs(p - 0.05) > 1e-9:
             assert (form.status == "rise") == (p <= 0.05)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(any_pairs(), max_size=5), st.randoms())
 def test_the_order_of_the_forms_does_not_matter(rows, rng):
     shuffled = rng.sample(rows, len(rows))
@@ -196,18 +200,58 @@ def drawn_forms(rng: np.random.Generator, n: int, rises: list[tuple[float, float
     return rows
 
 
-@pytest.mark.parametrize(("first", "second"), [(0.0, 0.05), (0.05, 0.10)])
-def test_a_rise_equal_to_the_margin_in_one_form_is_rarely_called_zero(first, second):
-    # The worst case: the other form cannot fail. Expected about 5 %.
+@pytest.mark.parametrize(("first", "second", "n"), [(0.0, 0.05, 59), (0.0, 0.05, 100), (0.05, 0.10, 100)])
+def test_a_rise_equal_to_the_margin_in_one_form_is_called_zero_in_at_most_five_of_a_hundred_runs(first, second, n):
+    # The worst case: the other form cannot fail. 2,000 runs; the true share is at most 5 %, this allows for chance.
     rng = np.random.default_rng(13)
-    wrong = sum(decide(drawn_forms(rng, 150, [(first, second), (0.0, 0.0)])).code == 0 for _ in range(150))
-    assert wrong / 150 <= 0.10
+    wrong = sum(decide(drawn_forms(rng, n, [(first, second), (0.0, 0.0)])).code == 0 for _ in range(2_000))
+    assert wrong / 2_000 <= 0.05 + 0.01
 
 
-def test_rises_equal_to_the_margin_in_all_forms_are_rarely_called_three():
+def test_rises_equal_to_the_margin_in_all_forms_are_called_three_in_at_most_five_of_a_hundred_runs():
     rng = np.random.default_rng(17)
-    wrong = sum(decide(drawn_forms(rng, 150, [(0.05, 0.10)] * 5)).code == 3 for _ in range(120))
-    assert wrong / 120 <= 0.11
+    wrong = sum(decide(drawn_forms(rng, 60, [(0.02, 0.07)] * 5)).code == 3 for _ in range(2_000))
+    assert wrong / 2_000 <= 0.05 + 0.01
+
+
+def test_what_else_broke_has_margins_of_its_own():
+    fine = [pairs(form) for form in FORMS]
+    over = Helpfulness(twins=(pairs("translation", b_only=30),))
+    found = decide(fine, helpfulness=over)
+    assert (found.code, found.verdict) == (3, "over-refusal rose in translation.")
+    assert decide(fine, helpfulness=over.model_copy(update={"twin_margin": 0.25})).code == 0
+    worse = noninferior_binary(a_only=40, b_only=0, n=200, margin=0.02)
+    found = decide(fine, helpfulness=Helpfulness(tasks={"exact match": worse}))
+    assert (found.code, found.verdict) == (3, "exact match fell below the margin.")
+    unclear = noninferior_binary(a_only=2, b_only=2, n=30, margin=0.02)
+    found = decide(fine, helpfulness=Helpfulness(tasks={"exact match": unclear}))
+    assert found.code == 4
+    assert "exact match" in found.verdict
+    assert any(reason.startswith("exact match:") for reason in found.reasons)
+    held = noninferior_binary(a_only=2, b_only=2, n=600, margin=0.02)
+    twins = (pairs("translation"),)
+    found = decide(fine, helpfulness=Helpfulness(twins=twins, tasks={"exact match": held}))
+    assert found.code == 0
+    assert "hold within their margins" in found.verdict
+
+
+def test_what_else_broke_neither_hides_a_regression_nor_what_cannot_be_judged():
+    held = Helpfulness(tasks={"exact match": noninferior_binary(a_only=2, b_only=2, n=600, margin=0.02)})
+    assert decide([pairs(b_only=60)], helpfulness=held).verdict == "regression in translation."
+    assert decide([pairs(n=20, base=1)], helpfulness=held).code == 4
+    blind = Helpfulness(twins=(pairs("translation", judge_has_card=False),))
+    found = decide([pairs()], helpfulness=blind)
+    assert (found.code, found.verdict) == (5, "over-refusal cannot be judged: translation.")
+    assert decide([pairs(judge_has_card=False)], helpfulness=held).code == 5
+    open_twins = Helpfulness(twins=(pairs("translation", n=20, base=1),))
+    assert decide([pairs()], helpfulness=open_twins).verdict == (
+        "inconclusive: not shown to hold: over-refusal in translation."
+    )
+
+
+def test_a_smaller_alpha_asks_for_more():
+    assert decide([pairs(n=59, base=1)]).code == 0
+    assert decide([pairs(n=59, base=1)], alpha=0.04).code == 4
 
 
 def test_a_large_rise_in_one_of_five_forms_is_nearly_always_found():

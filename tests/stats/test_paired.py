@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from multitask_bench.stats.paired import (
     Difference,
+    benjamini_hochberg,
     bootstrap_difference,
+    cochran_q,
     holm,
     mcnemar_exact,
+    mcnemar_midp,
     sign_flip,
     tango,
     tango_lower,
@@ -37,6 +40,67 @@ def test_mcnemar_is_the_exact_test_of_statsmodels(b, c):
     from statsmodels.stats.contingency_tables import mcnemar
 
     assert mcnemar_exact(b, c) == pytest.approx(mcnemar([[9, b], [c, 9]], exact=True).pvalue)
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 1), (3, 12), (12, 3), (6, 16), (9, 10), (0, 20), (40, 70)])
+def test_mid_p_is_the_mean_of_the_exact_p_and_that_of_the_next_more_extreme_table(b, c):
+    from scipy.stats import binom
+
+    k, n = min(b, c), b + c
+    beyond = 2 * binom.cdf(k - 1, n, 0.5)
+    assert mcnemar_midp(b, c) == pytest.approx((mcnemar_exact(b, c) + beyond) / 2)
+
+
+def test_mid_p_at_a_tie_and_without_discordant_pairs_is_one():
+    # The exact p less the probability of the table, another way to write mid-p, is below 1 here.
+    assert mcnemar_midp(0, 0) == mcnemar_midp(5, 5) == 1.0
+    with pytest.raises(ValueError, match="negative"):
+        mcnemar_midp(-1, 2)
+
+
+def test_mid_p_is_the_published_one():
+    # Fagerland, Lydersen and Laake (2013), BMC Medical Research Methodology 13, 91, table 2: 1 and 7 discordant.
+    assert mcnemar_midp(1, 7) == pytest.approx(0.039, abs=5e-4)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_mid_p_errs_at_most_slightly_above_the_level(share):
+    from scipy.stats import binom
+
+    total = 0.0
+    for pairs in range(101):
+        wrong = [mcnemar_midp(b, pairs - b) <= 0.05 for b in range(pairs + 1)]
+        inner = binom.pmf(np.arange(pairs + 1), pairs, 0.5)[wrong].sum()
+        total += binom.pmf(pairs, 100, share) * inner
+    assert total <= 0.052
+
+
+@pytest.mark.parametrize("conditions", [2, 3, 5])
+def test_cochrans_q_is_the_one_of_statsmodels(conditions):
+    from statsmodels.stats.contingency_tables import cochrans_q
+
+    table = np.random.default_rng(conditions).random((60, conditions)) < np.linspace(0.2, 0.5, conditions)
+    found = cochran_q(table.tolist())
+    reference = cochrans_q(table.astype(int))
+    assert (found.statistic, found.p) == pytest.approx((reference.statistic, reference.pvalue))
+    assert (found.df, found.exact) == (conditions - 1, False)
+
+
+def test_cochrans_q_of_few_rows_permutes_and_of_none_is_missing():
+    few = cochran_q([[True, False, False]] * 5)
+    assert few.exact
+    assert few.p == pytest.approx(3 * 3**-5, abs=0.004)
+    assert cochran_q([[True, True], [False, False]]).p is None
+    assert cochran_q([]).rows == 0
+    with pytest.raises(ValueError, match="same two or more"):
+        cochran_q([[True], [False]])
+
+
+def test_cochrans_q_rarely_finds_what_is_not_there():
+    rng = np.random.default_rng(23)
+    tables = rng.random((400, 40, 4)) < rng.beta(0.5, 1.0, (400, 40, 1))
+    wrong = sum((p := cochran_q(table.tolist()).p) is not None and p <= 0.05 for table in tables)
+    assert wrong / 400 <= 0.08
 
 
 def test_mcnemar_without_discordant_pairs_is_one():
@@ -155,6 +219,15 @@ def test_holm_is_the_holm_of_statsmodels(count):
         assert holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 20])
+def test_benjamini_hochberg_is_the_one_of_statsmodels_and_missing_tests_leave_it(count):
+    from statsmodels.stats.multitest import multipletests
+
+    p_values = np.random.default_rng(count).beta(0.3, 2, count).tolist()
+    assert benjamini_hochberg([None, *p_values])[1:] == pytest.approx(list(multipletests(p_values, method="fdr_bh")[1]))
+    assert benjamini_hochberg([None, None]) == [None, None]
+
+
 @given(st.lists(st.none() | st.floats(0, 1), max_size=12))
 def test_a_missing_p_value_stays_missing_and_leaves_the_family(p_values):
     adjusted = holm(p_values)
@@ -209,6 +282,17 @@ def test_the_bootstrap_interval_is_near_the_normal_one_for_many_intents():
     assert (low, high) == pytest.approx((value - half, value + half), abs=0.004)
 
 
-def test_the_bootstrap_of_nothing_is_missing_and_of_a_constant_is_a_point():
+def test_the_bootstrap_of_nothing_is_missing_and_of_a_constant_leaves_room_for_the_unseen():
     assert bootstrap_difference([]) == Difference(None, None, None)
-    assert bootstrap_difference([0.2] * 7) == pytest.approx((0.2, 0.2, 0.2))
+    unseen = 1 - 0.025 ** (1 / 7)
+    assert bootstrap_difference([0.2] * 7) == pytest.approx((0.2, 0.2 - 1.2 * unseen, 0.2 + 0.8 * unseen))
+    assert bootstrap_difference([0.0]) == pytest.approx((0.0, -0.975, 0.975))
+    assert bootstrap_difference([1.0] * 7).high == 1.0
+
+
+def test_the_bootstrap_covers_where_few_intents_differ():
+    rng = np.random.default_rng(29)
+    moved = rng.random((300, 50, 1)) < 0.1
+    tables = (moved * np.where(rng.random((300, 50, 5)) < 2 / 3, 0.6, -0.6)).mean(axis=2)
+    found = [bootstrap_difference(table.tolist(), draws=600) for table in tables]
+    assert sum(low <= 0.02 <= high for _, low, high in found) / 300 >= 0.88

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitask_bench.stats.paired import mcnemar_exact, tango_lower, tango_upper
+from multitask_bench.stats.exact import above_p, below_p
+from multitask_bench.stats.paired import mcnemar_exact
 from multitask_bench.stats.power import (
     detectable_rise,
     intents_for_zero,
     intents_needed,
     intents_to_settle,
     rate_intents_to_settle,
+    rows_for_noninferiority,
 )
 
 
@@ -52,13 +54,21 @@ def test_the_needed_number_of_intents_gives_about_the_promised_power():
 @pytest.mark.parametrize(("margin", "confidence"), [(0.01, 0.95), (0.05, 0.95), (0.05, 0.99), (0.1, 0.9), (0.5, 0.95)])
 def test_intents_for_zero_is_the_first_number_that_reaches_the_margin(margin, confidence):
     n = intents_for_zero(margin, confidence)
-    assert tango_upper(a_only=0, b_only=0, n=n, confidence=confidence) <= margin
-    assert tango_upper(a_only=0, b_only=0, n=n - 1, confidence=confidence) > margin
+    assert below_p(a_only=0, b_only=0, n=n, margin=margin) <= 1 - confidence
+    assert n == 1 or below_p(a_only=0, b_only=0, n=n - 1, margin=margin) > 1 - confidence
 
 
-def test_a_margin_of_five_points_takes_52_intents_without_any_change():
-    assert intents_for_zero(0.05) == 52
-    assert intents_to_settle(0.0, discordant_share=0.0, margin=0.05) == 52
+def test_a_margin_of_five_points_takes_59_intents_without_any_change():
+    # With 58 a form in which 5 % of intents changed would show none of them in 5.1 % of runs.
+    assert intents_for_zero(0.05) == 59
+    assert intents_to_settle(0.0, discordant_share=0.0, margin=0.05) == 59
+
+
+@pytest.mark.parametrize(("sd", "margin", "n"), [(0.3, 0.02, 1392), (0.5, 0.05, 619)])
+def test_noninferiority_needs_the_rows_of_the_plan(sd, margin, n):
+    assert rows_for_noninferiority(sd, margin=margin) == pytest.approx(n, abs=1)
+    with pytest.raises(ValueError, match="above 0"):
+        rows_for_noninferiority(0.0, margin=margin)
 
 
 @pytest.mark.parametrize(("a_share", "b_share"), [(0.05, 0.05), (0.02, 0.04), (0.02, 0.15), (0.1, 0.05)])
@@ -66,11 +76,8 @@ def test_the_number_that_settles_it_does_so_about_four_times_in_five(a_share, b_
     n = intents_to_settle(b_share - a_share, discordant_share=a_share + b_share, margin=0.05)
     assert n is not None
     drawn = np.random.default_rng(2).multinomial(n, [a_share, b_share, 1 - a_share - b_share], 400).tolist()
-    limit = tango_lower if b_share - a_share > 0.05 else tango_upper
-    settled = 0
-    for a_only, b_only, _ in drawn:
-        found = limit(a_only=a_only, b_only=b_only, n=n, confidence=0.95)
-        settled += found > 0.05 if limit is tango_lower else found <= 0.05
+    test = above_p if b_share - a_share > 0.05 else below_p
+    settled = sum(test(a_only=a_only, b_only=b_only, n=n, margin=0.05) <= 0.05 for a_only, b_only, _ in drawn)
     assert 0.70 <= settled / 400 <= 0.92
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multitask_bench import stats
 from multitask_bench.schema import Rate
 from multitask_bench.stats.rates import _wilson, answered_bounds, clustered_rate, rate
 
@@ -42,7 +44,7 @@ def test_turning_answers_into_refusals_mirrors_the_interval(count):
     assert spans(rate(n - k, n)) == pytest.approx((1 - high, 1 - value, 1 - low))
 
 
-@pytest.mark.parametrize(("k", "n"), [(0, 50), (1, 7), (5, 50), (25, 50), (50, 50), (0, 205), (200, 205)])
+@pytest.mark.parametrize(("k", "n"), [(1, 7), (5, 50), (25, 50), (49, 50), (200, 205)])
 def test_the_interval_is_the_wilson_interval_of_statsmodels(k, n):
     from statsmodels.stats.proportion import proportion_confint
 
@@ -50,14 +52,30 @@ def test_the_interval_is_the_wilson_interval_of_statsmodels(k, n):
     assert (low, high) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-12)
 
 
-@pytest.mark.parametrize(("k", "n"), [(0, 50), (3, 50), (50, 50)])
-def test_the_formula_for_fractional_rows_agrees_with_scipy_at_whole_ones(k, n):
+@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 50), (50, 50), (0, 205), (5000, 5000)])
+def test_at_a_share_of_0_or_1_the_interval_is_the_exact_one_of_statsmodels(k, n):
+    from statsmodels.stats.proportion import proportion_confint
+
     low, _, high = spans(rate(k, n))
-    assert _wilson(k / n, n) == pytest.approx((low, high), abs=1e-12)
+    assert (low, high) == pytest.approx(proportion_confint(k, n, method="beta"), abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 50, 400])
+def test_one_answer_more_moves_both_ends_up_across_the_change_of_method(n):
+    found = [spans(rate(k, n)) for k in range(n + 1)]
+    assert all(a[0] <= b[0] and a[2] <= b[2] for a, b in pairwise(found))
+
+
+@pytest.mark.parametrize(("k", "n"), [(3, 50), (49, 50)])
+def test_the_formula_for_fractional_rows_agrees_with_scipy_at_whole_ones(k, n):
+    from scipy.stats import binomtest
+
+    ends = binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")
+    assert _wilson(k / n, n) == pytest.approx((ends.low, ends.high), abs=1e-12)
 
 
 def test_no_refusals_broken_in_fifty_still_allows_seven_percent():
-    assert spans(rate(0, 50))[2] == pytest.approx(0.0713, abs=1e-4)
+    assert spans(rate(0, 50))[2] == pytest.approx(0.0711, abs=1e-4)
 
 
 def test_without_rows_a_rate_is_missing_and_not_zero():
@@ -107,7 +125,7 @@ def test_at_a_rate_of_zero_the_number_of_intents_counts_not_of_rows():
 
 def test_at_a_rate_of_zero_one_large_cluster_among_small_ones_does_not_pass_for_many():
     low, _, high = spans(clustered_rate([[False] * 100, [False], [False], [False]]))
-    assert (low, high) == pytest.approx((0, 0.78), abs=0.01)
+    assert (low, high) == pytest.approx((0, 0.97), abs=0.01)
 
 
 def test_single_row_clusters_are_independent_rows():
@@ -139,7 +157,8 @@ def test_the_bounds_count_every_unjudged_row_once_as_refused_and_once_as_answere
 
 
 def test_importing_the_statistics_loads_neither_scipy_stats_nor_torch():
-    modules = ("rates", "paired", "power", "gate")
+    modules = [path.stem for path in Path(stats.__file__).parent.glob("*.py")]
+    assert len(modules) >= 11
     lines = [f"import multitask_bench.stats.{name}" for name in modules]
     heavy = "{'scipy.stats', 'statsmodels', 'torch', 'inspect_ai'}"
     code = "\n".join(["import sys", *lines, f"sys.exit(bool({heavy} & set(sys.modules)))"])

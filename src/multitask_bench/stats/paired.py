@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _EXACT_INTENTS = 14
 """Up to so many non-zero differences, all 2^14 sign patterns are counted instead of sampled."""
@@ -38,6 +38,68 @@ def mcnemar_exact(b: int, c: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(b, b + c).pvalue)
+
+
+def mcnemar_midp(b: int, c: int) -> float:
+    """Two-sided mid-p McNemar p of ``b`` against ``c`` discordant pairs; 1.0 where there is none or b = c.
+
+    Half of the probability of what was seen counts: less conservative than the exact test, and rarely
+    above the level. Source: Fagerland, Lydersen and Laake (2013), BMC Medical Research Methodology 13, 91.
+    """
+    if min(b, c) < 0:
+        raise ValueError(f"discordant pairs cannot be negative: {b}, {c}")
+    if b == c:
+        return 1.0
+    from scipy.stats import binom
+
+    k, n = min(b, c), b + c
+    return float(2 * binom.cdf(k - 1, n, 0.5) + binom.pmf(k, n, 0.5))
+
+
+class CochransQ(NamedTuple):
+    """Cochran's Q over k conditions; None where no row differs between the conditions."""
+
+    statistic: float | None
+    p: float | None
+    df: int
+    rows: int
+    """Rows in which the conditions differ; the others carry nothing."""
+    exact: bool
+    """Whether p comes from permuting rows instead of chi-square."""
+
+
+def cochran_q(table: Sequence[Sequence[bool]], *, seed: int = 0, draws: int = 10_000) -> CochransQ:
+    """Do k conditions answer equally often on the same intents? One row an intent, one column a condition.
+
+    p is the chi-square one with k - 1 degrees of freedom; with fewer than 4 rows that differ, or fewer than 24
+    cells in them (Tate and Brown 1970, JASA 65, 155-160), it is that of permuting each row, (hits + 1) / (draws + 1).
+    Source: Cochran (1950), Biometrika 37, 256-266. Raises: ValueError: rows of different length, or one condition.
+    """
+    import numpy as np
+    from scipy.stats import chi2
+
+    if len({len(row) for row in table}) > 1 or any(len(row) < 2 for row in table):
+        raise ValueError("every row needs the same two or more conditions")
+    conditions = len(table[0]) if table else 2
+    kept = np.array([list(map(bool, row)) for row in table if 0 < sum(map(bool, row)) < len(row)], dtype=float)
+    rows, df = len(kept), conditions - 1
+    if not rows:
+        return CochransQ(None, None, df, 0, exact=False)
+    hits = kept.sum(axis=1)
+    scale = conditions * (conditions - 1) / float((hits * (conditions - hits)).sum())
+
+    def statistic(totals: Any) -> Any:
+        return scale * ((totals - hits.sum() / conditions) ** 2).sum(axis=-1)
+
+    observed = float(statistic(kept.sum(axis=0)))
+    if rows >= 4 and rows * conditions >= 24:
+        return CochransQ(observed, float(chi2.sf(observed, df)), df, rows, exact=False)
+    rng = np.random.default_rng(seed)
+    totals = np.zeros((draws, conditions))
+    for row in kept:
+        totals += rng.permuted(np.tile(row, (draws, 1)), axis=1)
+    reached = int(np.count_nonzero(statistic(totals) >= observed - 1e-9))
+    return CochransQ(observed, (reached + 1) / (draws + 1), df, rows, exact=True)
 
 
 def tango(*, a_only: int, b_only: int, n: int, confidence: float = 0.95) -> Difference:
@@ -115,6 +177,21 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
+def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjusted p values that bound the share of false findings; a None is no test and does not count.
+
+    For exploration; a confirmatory family takes `holm`. Source: Benjamini and Hochberg (1995), JRSS B 57, 289-300.
+    """
+    tested = [i for i, p in enumerate(p_values) if p is not None]
+    adjusted: list[float | None] = [None] * len(p_values)
+    if tested:
+        from scipy.stats import false_discovery_control
+
+        for i, p in zip(tested, false_discovery_control([p_values[i] for i in tested]), strict=True):
+            adjusted[i] = float(p)
+    return adjusted
+
+
 def sign_flip(differences: Sequence[float], *, seed: int = 0, draws: int = 20_000) -> float:
     """Two-sided p of the mean difference when whole intents swap their arms at random.
 
@@ -146,24 +223,42 @@ def sign_flip(differences: Sequence[float], *, seed: int = 0, draws: int = 20_00
 def bootstrap_difference(
     differences: Sequence[float], *, seed: int = 0, draws: int = 5_000, confidence: float = 0.95
 ) -> Difference:
-    """The mean of one difference an intent, with the percentile interval over resampled intents.
+    """The mean of one difference an intent, in [-1, 1], with an interval over resampled intents.
 
-    All None without intents. Where all intents agree the interval is a point and says nothing about
-    the next intent: give Tango's interval a form instead.
+    The expanded percentile interval (Hesterberg 2015, The American Statistician 69, 371-386): plain percentiles
+    are too narrow by sqrt((n - 1)/n) and by z in place of t. Where few intents differ they are too narrow still,
+    so one more that differs is resampled in either direction, as large as those seen (the idea of Agresti and Min
+    2005 for paired shares): of 50 intents of which 5 differ, the interval then covers 91 % instead of 86 %.
+    Where all intents agree nothing can be resampled, and ``unseen_ends`` bounds what was not seen.
+    All None without intents.
     """
     import numpy as np
+    from scipy import stats
 
     if not differences:
         return Difference(None, None, None)
-    sizes = sorted(_tally(differences).items())
-    values = np.array([size for size, _ in sizes])
+    tally = _tally(differences)
     n = len(differences)
-    # Resampling intents is drawing how often each distinct difference occurs.
-    counts = np.random.default_rng(seed).multinomial(n, [count / n for _, count in sizes], draws)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(counts @ values / n, [tail, 1 - tail])
     mean = math.fsum(differences) / n
+    tail = (1 - confidence) / 2
+    if len(tally) == 1:
+        return Difference(mean, *unseen_ends(mean, n, tail))
+    moved = {size: count for size, count in tally.items() if size}
+    usual = math.sqrt(math.fsum(count * size**2 for size, count in moved.items()) / sum(moved.values()))
+    sizes = sorted((tally + Counter({usual: 1, -usual: 1})).items())
+    values = np.array([size for size, _ in sizes])
+    # Resampling intents is drawing how often each distinct difference occurs.
+    pool = n + 2
+    counts = np.random.default_rng(seed).multinomial(pool, [count / pool for _, count in sizes], draws)
+    tail = float(stats.norm.cdf(math.sqrt(pool / (pool - 1)) * stats.t.ppf(tail, pool - 1)))
+    low, high = np.quantile(counts @ values / pool, [tail, 1 - tail])
     return Difference(mean, min(float(low), mean), max(float(high), mean))
+
+
+def unseen_ends(value: float, n: int, tail: float = 0.025) -> tuple[float, float]:
+    """Where a mean over [-1, 1] may lie if all ``n`` intents gave ``value``: some may be unlike those seen."""
+    unseen = -math.expm1(math.log(tail) / n)
+    return min(value, value - unseen * (value + 1)), max(value, value + unseen * (1 - value))
 
 
 def _tally(values: Sequence[float]) -> Counter[float]:

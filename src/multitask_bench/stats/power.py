@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from multitask_bench.stats.paired import score_variance, tango_upper
+from multitask_bench.stats.exact import below_p
+from multitask_bench.stats.paired import score_variance
 
 MOST_INTENTS = 100_000
 """Beyond this, the answer is "no number of intents": nobody will write so many."""
@@ -43,13 +44,12 @@ def intents_needed(rise: float, *, discordant_share: float, power: float = 0.8, 
 
 
 def intents_for_zero(margin: float, confidence: float = 0.95) -> int:
-    """How many pairs, none of them discordant, bring Tango's one-sided upper limit to the margin."""
+    """How many pairs, none of them discordant, bring the gate's exact one-sided upper limit to the margin."""
     if not 0 < margin < 1:
         raise ValueError(f"a margin lies between 0 and 1, not {margin}")
-    z = NormalDist().inv_cdf(confidence)
-    # Without discordance the limit is z^2 / (n + z^2).
-    n = max(1, math.ceil(z * z * (1 - margin) / margin) - 1)
-    while tango_upper(a_only=0, b_only=0, n=n, confidence=confidence) > margin:
+    # If a share `margin` changed, no pair of n shows it with probability (1 - margin)^n.
+    n = max(1, math.floor(math.log(1 - confidence) / math.log1p(-margin)))
+    while below_p(a_only=0, b_only=0, n=n, margin=margin) > 1 - confidence:
         n += 1
     return n
 
@@ -57,11 +57,11 @@ def intents_for_zero(margin: float, confidence: float = 0.95) -> int:
 def intents_to_settle(
     rise: float, *, discordant_share: float, margin: float, power: float = 0.8, alpha: float = 0.05
 ) -> int | None:
-    """How many pairs Tango's one-sided test needs to place this rise on its side of the margin.
+    """How many pairs the one-sided test needs to place this rise on its side of the margin.
 
     The rise and the discordant share are those seen so far, taken for the truth. None where the rise
-    lies so near the margin that 100,000 pairs would not do. Without discordance this is
-    ``intents_for_zero``.
+    lies so near the margin that 100,000 pairs would not do. Never fewer than the pairs that would be needed
+    without any discordance (``intents_for_zero``) where the rise is below the margin.
     """
     _check_shares(discordant_share=discordant_share, power=power, alpha=alpha)
     b_share = (discordant_share + rise) / 2
@@ -69,7 +69,24 @@ def intents_to_settle(
     at_rise = math.sqrt(max(0.0, discordant_share - rise * rise))
     z_alpha, z_power = NormalDist().inv_cdf(1 - alpha), NormalDist().inv_cdf(power)
     distance = abs(rise - margin)
-    return _count(z_alpha * at_margin + z_power * at_rise, distance)
+    found = _count(z_alpha * at_margin + z_power * at_rise, distance)
+    if found is None or rise > margin:
+        return found
+    return max(found, intents_for_zero(margin, 1 - alpha))
+
+
+def rows_for_noninferiority(sd: float, *, margin: float, power: float = 0.8, alpha: float = 0.05) -> int:
+    """How many rows show a task metric within ``margin`` of its reference if the two are equal.
+
+    ``sd`` is that of one row's difference, in the metric's units, as ``margin`` is. One-sided,
+    n = (z_alpha + z_power)^2 sd^2 / margin^2 (Julious 2004, Statistics in Medicine 23, 1921-1986).
+    Raises: ValueError: not above 0.
+    """
+    _check_shares(discordant_share=0.0, power=power, alpha=alpha)
+    if sd <= 0 or margin <= 0:
+        raise ValueError(f"sd and margin must be above 0, not {sd} and {margin}")
+    z = NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)
+    return math.ceil((z * sd / margin) ** 2)
 
 
 def rate_intents_to_settle(share: float, *, limit: float, power: float = 0.8, alpha: float = 0.05) -> int | None:
