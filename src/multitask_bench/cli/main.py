@@ -8,7 +8,7 @@ import typing
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
-from multitask_bench.cli import check, compare, data, doctor, judge, listing, probe, report, run, train
+from multitask_bench.cli import check, compare, data, doctor, judge, judges, listing, probe, report, run, train
 from multitask_bench.errors import MtbError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("check")(check.check)
 app.command("run")(run.run)
 app.command("probe")(probe.probe)
 app.command("judge")(judge.judge)
+app.add_typer(judges.app, name="judges")
 app.command("train")(train.train)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)

@@ -181,7 +181,8 @@ def disordered(text: str, prompt: str) -> Fault:
     bare = closed + elsewhere < 0.12 * len(found) if len(found) >= 14 else closed + elsewhere == 0
     if bare and pauses < len(found) / 6 and not _mostly_numbers(found):
         return "words without grammar", " ".join(found[:12])
-    if closed < elsewhere * 0.9 and elsewhere > 0.25 * len(found):
+    ours = sum(w in (lang.FUNCTION["en"] | lang.FUNCTION["fr"]) - lang.ELSEWHERE for w in found)
+    if ours < elsewhere * 0.9 and elsewhere > 0.25 * len(found):
         return None  # Spanish, German ...: the tables below know English and French
     wrong, seen = disorder(own)
     order = [".", *lang.classes(own), "."]

@@ -22,7 +22,7 @@ class RefusalJudge(JudgeSpec):
     """The offline judge: the gate first, then the refusal structure, in English and French."""
 
     name: ClassVar[str] = "refusal"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @override
     def judge(self, responses: Sequence[Response]) -> list[Judgment]:
