@@ -23,7 +23,7 @@ from multitask_bench.report.counts import (
     pairs_of,
     read_counts,
 )
-from multitask_bench.schema import Outcome
+from multitask_bench.schema import Outcome, Rate
 from multitask_bench.stats.rates import clustered_rate, rate
 from multitask_bench.study.compare import ours_of
 from multitask_bench.study.results import Ledger, results_of
@@ -63,7 +63,12 @@ def test_the_authors_totals_and_intervals_come_out_to_the_digit() -> None:
     ]
     assert made == PRINTED.strip().splitlines()
     assert {g.total.n for g in counts.groups} == {207}
-    assert all(g.total == rate(g.answered, 207) for g in counts.groups)
+    assert all(alike(g.total, rate(g.answered, 207)) for g in counts.groups)
+
+
+def alike(one: Rate, other: Rate) -> bool:
+    """Equal but for the last digits, in which scipy's Wilson interval and ours differ."""
+    return one.model_dump() == pytest.approx(other.model_dump(), abs=1e-12)
 
 
 def test_no_interval_is_made_up_for_a_form_whose_n_was_not_published() -> None:
@@ -90,9 +95,9 @@ def test_a_row_a_form_reads_as_well_and_a_known_n_gives_an_interval(tmp_path: Pa
     counts = read_counts(str(tmp_path / "long.csv"))
     base, code = counts.groups
     assert (base.task, base.template, base.system, base.answered) == ("none", "none", "none", 32)
-    assert base.total == rate(32, 90)
+    assert alike(base.total, rate(32, 90))
     assert (code.task, code.template, code.system) == ("code", "native", "safety")
-    assert code.total == rate(66, 100)
+    assert alike(code.total, rate(66, 100))
     first, second = counts_table(counts).rows
     assert first[2:5] == ["21/40 [37.5-67.1]", "11/50 [12.8-35.2]", "32 of 90"]
     assert second[3] == "40"

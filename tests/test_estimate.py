@@ -207,7 +207,7 @@ def test_a_dry_run_of_a_model_that_is_not_here_says_what_it_takes(
 ) -> None:
     name = "meta-llama/Llama-3.1-8B-Instruct"
     plan = _plan(Planned(name, None, known(name)))
-    monkeypatch.setattr(estimate, "make_plan", lambda _: plan)
+    monkeypatch.setattr(estimate, "make_plan", lambda _, **__: plan)
     found = dry_run(_study(), tmp_path, flops=1e11)
     assert [model.name for model in found.downloads] == [name]
     train, ask, judge = found.lines
@@ -226,7 +226,7 @@ def test_a_dry_run_of_a_model_that_is_not_here_says_what_it_takes(
 def test_a_dry_run_of_an_unknown_model_lists_its_steps_all_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(estimate, "make_plan", lambda _: _plan(Planned("org/new", "v1", None)))
+    monkeypatch.setattr(estimate, "make_plan", lambda _, **__: _plan(Planned("org/new", "v1", None)))
     found = dry_run(_study(), tmp_path, flops=1e11)
     assert len(found.lines) == 3
     assert found.lines[0].work is not None
@@ -238,11 +238,11 @@ def test_what_an_align_step_makes_has_the_size_of_its_model(monkeypatch: pytest.
     name = "HuggingFaceTB/SmolLM2-135M-Instruct"
     plan = _plan(Planned(name, None, known(name)))
     source = Source(None, "align-1", None, "align-1")
-    align = AlignStep("align-1", "align", plan.train[0].source.given, Recipe(), [])  # type: ignore[arg-type]
+    align = AlignStep("align-1", "align", plan.train[0].source.given, Recipe(), [])
     monkeypatch.setattr(
         estimate,
         "make_plan",
-        lambda _: plan._replace(align=[align], train=[plan.train[0]._replace(source=source)], logs=[]),
+        lambda _, **__: plan._replace(align=[align], train=[plan.train[0]._replace(source=source)], logs=[]),
     )
     found = dry_run(_study(), tmp_path, flops=1e11)
     assert found.lines[1].work is not None
@@ -256,7 +256,7 @@ def _study() -> Study:
 
 def _plan(model: Planned) -> Plan:
     """A plan as ``make_plan`` makes it, of one trained arm and one question."""
-    source = Source(model, None, None, "identity")  # type: ignore[arg-type]
+    source = Source(model, None, None, "identity")
     rows = [
         Conversation(
             id=str(i), messages=[Message(role="user", content="abcd"), Message(role="assistant", content="efghijkl")]

@@ -39,9 +39,11 @@ def judge(
       mtb judge answers.csv --judge rubric --model ollama/qwen3 --out judged.csv
     """
     from multitask_bench.errors import ConfigError, DataError
+    from multitask_bench.judges import judges
     from multitask_bench.records import TABLE_SUFFIXES, read_table, write_table
     from multitask_bench.schema import ANSWERED, OWN_FORM, Response
 
+    judges.get(judge_name)  # a misspelt name is told before a file is read
     if out.suffix.lower() not in TABLE_SUFFIXES:
         raise ConfigError(f"{out}: write to one of {', '.join(TABLE_SUFFIXES)}.")
     rows = read_table(file, needed=("prompt", "response"))

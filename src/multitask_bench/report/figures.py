@@ -11,8 +11,8 @@ from multitask_bench.report._select import shortened
 from multitask_bench.schema import Rate
 
 OUTCOMES = ("complied", "partial", "off_task", "incoherent", "refused", "judge_refused", "unscored")
-ROW, LEFT, WIDTH = 26, 138, 340
-NAME_LETTERS = 21
+ROW, LEFT, WIDTH = 26, 158, 360
+NAME_LETTERS = 22
 """What fits to the left of a plot; the whole name stands in the tables."""
 
 

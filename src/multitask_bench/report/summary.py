@@ -172,7 +172,9 @@ def dose_of(row: Row) -> str:
         parts = [_dose(str(name), (settings or {}).get("share")) for name, settings in value.items()]
     else:
         parts = [_dose(name, share or None) for name, share in _MITIGATION.findall(str(value or ""))]
-    return " and ".join(parts) or "the mitigation"
+    words = " and ".join(parts) or "the mitigation"
+    # Two arms of one study may differ in nothing else.
+    return words.replace("safety rows", "plain safety rows") if row.get("safety_kind") == "plain" else words
 
 
 def task_of(row: Row) -> str | None:

@@ -48,6 +48,7 @@ from multitask_bench.report._select import (
 from multitask_bench.report.summary import p_text, percent, points, spread_text, task_of
 from multitask_bench.schema import Outcome, Rate
 
+NAME_WIDTH = 14
 MARKS = {1: " ▲", -1: " ▼", 0: ""}
 """Beside a figure: a rise, a fall, or neither was shown against the reference."""
 
@@ -151,7 +152,7 @@ def _console_down(results: Results) -> RichTable:
         ]
         cells.append(spread_text(spreads.of(group, main, form=None, twin=True)).split(" (")[0])
         seeds = f"\n{len(group.arms)} seeds" if len(group.arms) > 1 else ""
-        out.add_row(Text(group.name + seeds), *(Text(_stacked(cell)) for cell in cells))
+        out.add_row(Text(_in_two(group.name) + seeds), *(Text(_stacked(cell)) for cell in cells))
     caption = _caption(results)
     if sizes:
         caption += f" n = {min(sizes)}{f' to {max(sizes)}' if len(sizes) > 1 else ''} a form"
@@ -170,6 +171,12 @@ def _stacked(cell: str) -> str:
     ends, _, mark = rest.partition("]")
     lines = [figure, f"[{ends.replace(' ', '')}]" if bracket else "", mark.strip()]
     return "\n".join(line for line in lines if line)
+
+
+def _in_two(name: str) -> str:
+    """A long name on two lines, at a hyphen: a narrow console would break it inside a word."""
+    head, hyphen, rest = name.partition("-")
+    return f"{head}{hyphen}\n{rest}" if hyphen and len(name) > NAME_WIDTH else name
 
 
 def console_twins(results: Results) -> RichTable:

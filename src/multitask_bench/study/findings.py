@@ -34,7 +34,7 @@ METRIC_MARGIN = 0.05
 """Fall of a task metric in [0, 1] up to which a repair is non-inferior; stated before any run."""
 
 _Z95 = NormalDist().inv_cdf(0.95)
-CROSSED = "analysis of variance of the table intents x seeds (t intervals, `stats.crossed`)"
+CROSSED = "t interval from the analysis of variance of intents x seeds"
 PARTS_IN_TEXT = 4
 
 CLAIMS = {

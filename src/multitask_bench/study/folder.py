@@ -175,7 +175,7 @@ def _manifest(run: Path, study: Study, ledger: Ledger) -> dict[str, Any]:
         "judge": {
             "name": ledger.judge,
             "config_hash": judges.make(study.judge).config_hash,
-            "card": card(study.judge),
+            "card": {key: value for key, value in (card(study.judge) or {}).items() if key != "slices"} or None,
         },
         "settings": study.model_dump(mode="json"),
         "settings_sha256": digest(study),

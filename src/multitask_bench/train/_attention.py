@@ -73,7 +73,8 @@ def per_row(
         if i and shared:
             k, v = torch.cat([key[:, :, :shared], k], dim=2), torch.cat([value[:, :, :shared], v], dim=2)
             # is_causal aligns queries with the first keys; here they are the last ones.
-            mask = torch.ones(b - a, shared + b - a, dtype=torch.bool, device=query.device).tril(diagonal=shared)[None, None]
+            whole = torch.ones(b - a, shared + b - a, dtype=torch.bool, device=query.device)
+            mask = whole.tril(diagonal=shared)[None, None]
         part, _ = sdpa_attention_forward(module, query[:, :, a:b], k, v, mask, is_causal=mask is None, **kwargs)
         out.append(part)
     return torch.cat(out, dim=1), None
