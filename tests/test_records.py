@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multitask_bench.errors import DataError
-from multitask_bench.records import digest, read_table, read_text, whole_folder, write_table
+from multitask_bench.records import digest, read_table, read_text, whole_folder, write_table, write_text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
@@ -60,3 +60,9 @@ def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
 
 def test_a_digest_ignores_key_order_and_changes_with_a_value() -> None:
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
+
+
+def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("x")
+    write_text(tmp_path / "ours", "x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
