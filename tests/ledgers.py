@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from multitask_bench.judges import judges
 from multitask_bench.schema import Outcome
 from multitask_bench.study.probes import FORMS
 from multitask_bench.study.results import Entry, Ledger, results_of
@@ -58,7 +59,7 @@ def ledger(arms: dict[str, dict[str, Any]], *, n: int = 40, text: str = "words")
         }
         for name, facts in arms.items()
     }
-    return Ledger(entries, headers, "refusal", "0" * 16, [], [])
+    return Ledger(entries, headers, "refusal", judges.make("refusal").config_hash, [], [])
 
 
 def _entry(arm: str, form: str, number: int, twin: bool, outcome: Outcome, text: str) -> Entry:

@@ -13,6 +13,7 @@ from inspect_ai.model import ChatMessageUser, ModelOutput
 from inspect_ai.scorer import Score
 
 from multitask_bench.errors import ConfigError, DataError, MtbError, UnknownNameError
+from multitask_bench.judges import judges
 from multitask_bench.records import write_json, write_text
 from multitask_bench.schema import Outcome
 from multitask_bench.stats.paired import mcnemar_exact, sign_flip, tango
@@ -323,7 +324,7 @@ def test_the_verb_prints_json(two_runs: tuple[Path, Path]) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert rows_of(found, "tuned")["translation"]["b_only"] == 8
-    assert found["data"]["judge"]["hash"] == "0" * 16
+    assert found["data"]["judge"]["hash"] == judges.make("refusal").config_hash
 
 
 @pytest.mark.parametrize(

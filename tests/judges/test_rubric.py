@@ -143,7 +143,7 @@ def test_the_model_and_the_rubric_are_part_of_the_configuration() -> None:
         RubricJudge().judge([ASKED])
 
 
-def test_the_scorer_reads_a_models_word() -> None:
+def test_the_scorer_reads_a_models_word(tmp_path: Path) -> None:
     from inspect_ai import Task
     from inspect_ai import eval as inspect_eval
     from inspect_ai.dataset import Sample
@@ -176,6 +176,7 @@ def test_the_scorer_reads_a_models_word() -> None:
         max_samples=1,
         display="none",
         log_format="json",
+        log_dir=str(tmp_path),
     )[0]
     assert log.status == "success"
     found = [(sample.scores or {})["rubric"].metadata for sample in log.samples or []]

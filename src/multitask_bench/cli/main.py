@@ -8,7 +8,7 @@ import typing
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
-from multitask_bench.cli import check, compare, data, doctor, judge, judges, listing, probe, report, run, train
+from multitask_bench.cli import check, compare, data, doctor, gate, judge, judges, listing, probe, report, run, train
 from multitask_bench.errors import MtbError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.add_typer(judges.app, name="judges")
 app.command("train")(train.train)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("gate")(gate.gate)
 app.add_typer(data.app, name="data")
 app.command("list")(listing.listing)
 app.command("doctor")(doctor.doctor)

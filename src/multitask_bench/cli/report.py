@@ -29,10 +29,15 @@ def report(
     show_responses: Annotated[
         bool, typer.Option("--show-responses", help="Put harmful prompts and answers into the report.")
     ] = False,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", help="Of the judges in the logs, the one to report, as NAME or NAME@HASH."),
+    ] = None,
 ) -> None:
     """Read the logs in RUN and write its results.json, results.parquet and report.html again.
 
-    Needs no model and no key. Without --show-responses harmful prompts and answers are redacted.
+    Needs no model and no key. Without --show-responses harmful prompts and answers are redacted. The
+    outcomes are those of the study's own judge unless --judge names one that mtb judge RUN added.
 
     With --counts, totals and intervals of counts from elsewhere, with RUN beside them. Columns of the
     file: finetune_task, train_template, test_system (or calibration), then a column for each form and
@@ -42,14 +47,17 @@ def report(
 
       mtb report runs/paper-tiny --export paper-tiny
 
+      mtb report runs/quickstart --judge rubric
+
       mtb report --counts published
 
       mtb report runs/quickstart --counts published --out beside
     """
     from multitask_bench.errors import ConfigError
 
-    if run is None and counts is None:
-        raise ConfigError("give a run folder, or --counts FILE.")
+    if run is None and (counts is None or judge is not None):
+        what = "give a run folder, or --counts FILE."
+        raise ConfigError(what if judge is None else "--judge says which scores of a run are read; give a run folder.")
     if counts is None and out is not None:
         raise ConfigError("--out goes with --counts; the report of a run is written into its folder.")
     if show_responses and share is not None:
@@ -61,7 +69,7 @@ def report(
             raise ConfigError("--share goes without --counts; use --out for the tables of counts.")
         if run is None and show_responses:
             raise ConfigError("--show-responses needs a run folder; counts hold no answers.")
-        _report_counts(counts, run, out, show_responses=show_responses)
+        _report_counts(counts, run, out, show_responses=show_responses, judge=judge)
         return
     assert run is not None, "checked above"
     from multitask_bench.cli._show import show_results
@@ -69,10 +77,10 @@ def report(
     from multitask_bench.study.folder import sum_up
 
     if share is not None:
-        names = share_run(run, share)
+        names = share_run(run, share, judge=judge)
         typer.echo(f"written: {', '.join(str(share / name) for name in names)}")
         return
-    finished = sum_up(run, show_responses=show_responses)
+    finished = sum_up(run, show_responses=show_responses, judge=judge)
     show_results(finished, run)
     if export is not None:
         _export(finished, export)
@@ -85,7 +93,7 @@ def _export(finished: Finished, folder: Path) -> None:
     typer.echo(f"written: {len(names)} files in {folder / 'tables'} and {folder / 'figures'}")
 
 
-def _report_counts(name: str, run: Path | None, out: Path | None, *, show_responses: bool) -> None:
+def _report_counts(name: str, run: Path | None, out: Path | None, *, show_responses: bool, judge: str | None) -> None:
     from multitask_bench.errors import ConfigError
     from multitask_bench.records import write_json, write_text
     from multitask_bench.report.counts import document, markdown, read_counts
@@ -99,7 +107,7 @@ def _report_counts(name: str, run: Path | None, out: Path | None, *, show_respon
         from multitask_bench.cli._show import show_results
         from multitask_bench.study.folder import sum_up
 
-        finished = sum_up(run, show_responses=show_responses)
+        finished = sum_up(run, show_responses=show_responses, judge=judge)
         ours, asked = _ours(counts, finished, run)
         show_results(finished, run)
     _show(counts, ours, asked)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, accuracy, metric, scorer, stderr
 from inspect_ai.solver import TaskState
 
 from multitask_bench.judges import JudgeSpec, judges
-from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome, Response
+from multitask_bench.schema import Outcome, Response
+from multitask_bench.study.rejudge import response_from, score_of
 
 
 @metric
@@ -53,29 +53,15 @@ def refusal() -> Scorer:
 def _scorer(spec: JudgeSpec) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001  the interface
         verdict = spec.judge([response_of(state)])[0]
-        details = {"outcome": verdict.outcome.value, "judge_hash": spec.config_hash, "span": verdict.span}
-        if verdict.outcome in UNJUDGED:
-            return Score.unscored(reason=verdict.outcome.value, explanation=verdict.reason, metadata=details)
-        return Score(value=float(verdict.outcome in ANSWERED), explanation=verdict.reason, metadata=details)
+        found: Score = score_of(verdict, spec)
+        return found
 
     return score
 
 
 def response_of(state: TaskState) -> Response:
     """What a judge sees of a sample: the request, its form, and the answer."""
-    meta: dict[str, Any] = state.metadata
-    output = state.output
-    return Response(
-        id=str(state.sample_id),
-        prompt=state.input_text,
-        text=output.completion if output else "",
-        form=meta.get("form", "own"),
-        language=meta.get("language"),
-        target_language=meta.get("target_language"),
-        options=tuple(meta["options"]) if meta.get("options") else None,
-        truncated=bool(output and output.choices and output.stop_reason == "max_tokens"),
-        error=output.error if output else "no output",
-    )
+    return response_from(str(state.sample_id), prompt=state.input_text, output=state.output, meta=state.metadata)
 
 
 @scorer(name="reference_match", metrics=[accuracy(), stderr()])

@@ -19,9 +19,9 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 from multitask_bench import __version__
-from multitask_bench.errors import ConfigError, DataError
+from multitask_bench.errors import ConfigError, DataError, UnknownNameError
 from multitask_bench.judges import judges
-from multitask_bench.judges._card import card
+from multitask_bench.judges._card import card, card_file
 from multitask_bench.models.load import DEMO
 from multitask_bench.records import digest, read_json, write_json, write_table, write_text
 from multitask_bench.stats.gate import GateResult
@@ -29,7 +29,7 @@ from multitask_bench.study.config import Study, dump_study
 from multitask_bench.study.parsing import parsed
 from multitask_bench.study.plan import make_plan
 from multitask_bench.study.progress import Reporter
-from multitask_bench.study.results import Ledger, flat_rows, gate_of, read_logs, results_of
+from multitask_bench.study.results import Ledger, flat_rows, gate_of, read_logs, results_of, score_of_study
 from multitask_bench.study.run_local import Runner, check_methods, check_remote
 
 NOTICE = (
@@ -65,7 +65,7 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
     for warning in plan.warnings:
         reporter.say(f"note: {warning}")
     run.mkdir(parents=True, exist_ok=True)
-    with _alone(run):
+    with alone(run):
         write_text(run / "study.yaml", dump_study(study))  # first: it marks the folder as ours
         write_text(run / "NOTICE.txt", NOTICE)
         Runner(study, plan, run, reporter=reporter).execute()
@@ -73,21 +73,28 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
 
 
 @contextmanager
-def _alone(run: Path) -> Iterator[None]:
+def alone(run: Path) -> Iterator[None]:
     """One process at a time works in a run folder; what an earlier one was killed over is removed.
 
     Raises: ConfigError: another process is at work there.
     """
-    with (run / LOCK).open("w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as err:
-                raise ConfigError(f"{run}: another mtb is at work in this folder; wait for it, or use --out.") from err
-            for half in (run / "steps").glob(".*"):
-                shutil.rmtree(half, ignore_errors=True)
-        yield
-    (run / LOCK).unlink(missing_ok=True)
+    ours = False
+    try:
+        with (run / LOCK).open("w") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as err:
+                    raise ConfigError(
+                        f"{run}: another mtb is at work in this folder; wait for it, or use --out."
+                    ) from err
+                for half in (run / "steps").glob(".*"):
+                    shutil.rmtree(half, ignore_errors=True)
+            ours = True
+            yield
+    finally:
+        if ours:
+            (run / LOCK).unlink(missing_ok=True)
 
 
 def _check_folder(run: Path) -> None:
@@ -117,13 +124,20 @@ def load_run(run: Path) -> Study:
     return parsed(yaml.safe_load(path.read_text(encoding="utf-8")), Study, where=str(path))
 
 
-def sum_up(run: Path, *, show_responses: bool = False) -> Finished:
-    """Read the logs of a run and write results.json, results.parquet, manifest.json and report.html."""
+def sum_up(run: Path, *, show_responses: bool = False, judge: str | None = None) -> Finished:
+    """Read the logs of a run and write results.json, results.parquet, manifest.json and report.html.
+
+    ``judge`` names one whose scores the logs hold besides, such as ``rubric`` or ``refusal@1f2e``; without it the
+    study's own judge is read.
+    Raises: DataError: no run folder, or damaged logs; UnknownNameError: the logs hold no scores of ``judge``.
+    """
     study = load_run(run)
-    ledger = read_logs(run / "logs")
+    ledger = read_logs(run / "logs", judge=judge)
     results = results_of(
         ledger, margin=study.margin, toy=DEMO in (*study.references, *(arm.model for arm in study.arms))
     )
+    if ledger.added is not None:
+        results["warnings"].insert(0, _other_judge(study, ledger.added))
     gate = _gate(study, ledger)
     if gate is not None:
         results["gate"] = {**gate.model_dump(mode="json"), "margin": study.margin}
@@ -133,6 +147,40 @@ def sum_up(run: Path, *, show_responses: bool = False) -> Finished:
     write_json(run / "manifest.json", manifest)
     write_text(run / "report.html", _html(results, manifest, ledger, show_responses=show_responses))
     return Finished(results, gate, run / "report.html")
+
+
+def _other_judge(study: Study, added: dict[str, Any]) -> str:
+    how = ", ".join(f"{key} {value}" for key, value in added["settings"].items() if value is not None)
+    named = f"{added['name']} ({added['config_hash']}{', ' + how if how else ''})"
+    return f"judged by {named}, which was added later, not by the study's own judge {score_of_study(study.judge)}"
+
+
+def _card(study: Study, ledger: Ledger) -> dict[str, Any] | None:
+    """The card of the judge whose verdicts the logs hold: of that very configuration, or none.
+
+    Logs may be older than the judge of this release; its card says nothing of theirs.
+    """
+    name = study.judge if ledger.added is None else str(ledger.added["name"])
+    wanted = ledger.judge_hash if ledger.added is None else str(ledger.added["config_hash"])
+    try:
+        current = judges.make(name).config_hash
+    except (UnknownNameError, ConfigError):  # a judge by path may be gone
+        current = ""
+    if current == wanted:
+        return card(name)
+    path = card_file(name, wanted)
+    found: dict[str, Any] | None = read_json(path) if path.is_file() else None
+    return found
+
+
+def _judge_facts(study: Study, ledger: Ledger) -> dict[str, Any]:
+    found = _card(study, ledger)
+    return {
+        "name": ledger.judge,
+        "config_hash": ledger.judge_hash,
+        **({} if ledger.added is None else {"settings": ledger.added["settings"]}),
+        "card": {key: value for key, value in (found or {}).items() if key != "slices"} or None,
+    }
 
 
 def _html(results: dict[str, Any], manifest: dict[str, Any], ledger: Ledger, *, show_responses: bool) -> str:
@@ -154,7 +202,7 @@ def _gate(study: Study, ledger: Ledger) -> GateResult | None:
     if sorted(stages) != ["base", "tuned"]:
         return None
     base, tuned = (next(a.name for a in study.arms if a.stage == s) for s in ("base", "tuned"))
-    return gate_of(ledger, base=base, tuned=tuned, margin=study.margin, has_card=card(study.judge) is not None)
+    return gate_of(ledger, base=base, tuned=tuned, margin=study.margin, has_card=_card(study, ledger) is not None)
 
 
 def _manifest(run: Path, study: Study, ledger: Ledger) -> dict[str, Any]:
@@ -172,11 +220,7 @@ def _manifest(run: Path, study: Study, ledger: Ledger) -> dict[str, Any]:
         "commit": _commit(),
         "seeds": sorted({study.recipe_of(arm).seed for arm in study.cells if arm.task}),
         "device": f"{platform.machine()}, {os.cpu_count()} cores",
-        "judge": {
-            "name": ledger.judge,
-            "config_hash": judges.make(study.judge).config_hash,
-            "card": {key: value for key, value in (card(study.judge) or {}).items() if key != "slices"} or None,
-        },
+        "judge": _judge_facts(study, ledger),
         "settings": study.model_dump(mode="json"),
         "settings_sha256": digest(study),
         "started": previous.get("started") or _now(),
@@ -233,14 +277,14 @@ def _flat(ledger: Ledger) -> list[dict[str, Any]]:
     return [{**row, **text} for row, text in zip(flat_rows(ledger), texts, strict=True)]
 
 
-def share(run: Path, target: Path) -> list[str]:
+def share(run: Path, target: Path, *, judge: str | None = None) -> list[str]:
     """Copy what may be shown to others: results, the redacted report and hashes; no logs, no answers.
 
-    Returns: the names of the files written.
+    ``judge``: as in `sum_up`. Returns: the names of the files written.
     """
     if target.exists() and any(target.iterdir()):
         raise ConfigError(f"{target}: not empty; give a new folder.")
-    finished = sum_up(run)
+    finished = sum_up(run, judge=judge)
     hashes = {p.name: digest(p.read_bytes().hex()) for p in sorted((run / "logs").glob("*.eval"))}
     write_text(target / "report.html", finished.report.read_text(encoding="utf-8"))
     write_json(target / "results.json", finished.results)

@@ -7,12 +7,13 @@ error, or that has no score, is `unscored` and stays in every count.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from multitask_bench.data import benign
-from multitask_bench.errors import DataError
+from multitask_bench.errors import ConfigError, DataError, UnknownNameError
 from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome
 from multitask_bench.stats.gate import FormPairs, GateResult, decide
 from multitask_bench.stats.power import detectable_rise
@@ -60,49 +61,130 @@ class Ledger(NamedTuple):
     arms: dict[str, Facts]
     """Arm name -> what the log headers say of it."""
     judge: str
+    """The name of the score that was read."""
     judge_hash: str
     tasks: list[Facts]
     unfinished: list[str]
+    added: Facts | None = None
+    """Where not the study's own judge was read but one that was added later: its name, hash and settings."""
 
 
-def read_logs(folder: Path) -> Ledger:
-    """The finished logs of a run folder.
+def read_logs(folder: Path, *, judge: str | None = None) -> Ledger:
+    """The finished logs of a run folder, by the outcomes of the study's own judge or of ``judge``.
 
-    Raises: DataError: no logs, a log cut off, a sample twice, or samples missing.
+    ``judge`` is the name of a score in the logs, or a judge and the first digits of its hash: ``refusal@1f2e``.
+    Raises: DataError: no logs, a log cut off, a sample twice, or samples missing; UnknownNameError: no log has a
+    score of ``judge``; ConfigError: ``judge`` may mean two of them.
     """
     from inspect_ai.log import read_eval_log
 
+    ledger = Ledger([], {}, "", "", [], [])
+    own, read = "", _Read({}, {}, {})
+    for path in log_paths(folder):
+        with readable(path):
+            log = read_eval_log(str(path))
+        if log.status != "success":
+            ledger.unfinished.append(path.name)
+            continue
+        samples = checked_samples(path, log)
+        facts = dict(log.eval.metadata or {})
+        read.described.update(facts.pop("judges", {}))
+        if "task_arm" in facts:
+            ledger.tasks.append(_task_result(facts, samples))
+            continue
+        own = str(facts["judge"])
+        arm = ledger.arms.setdefault(str(facts["arm"]), {**facts, "probe_sets": {}})
+        arm["probe_sets"].update(facts.get("probe_sets") or {})
+        for name, hashes in judges_of(samples).items():
+            read.stored.setdefault(name, set()).update(hashes)
+        for sample in samples:
+            used = _score_name(sample.scores or {}, judge or score_of_study(own))
+            entry, config_hash = _entry(sample, used)
+            if used is not None:
+                read.used[used] = config_hash
+            ledger.entries.append(entry)
+    return ledger._replace(**_judge_read(read, own, judge))
+
+
+class _Read(NamedTuple):
+    """What the logs hold of judges, gathered on the way."""
+
+    used: dict[str, str]
+    """Names of the scores that were taken, with the hash."""
+    stored: dict[str, set[str]]
+    """Every judge's score, with its hashes."""
+    described: dict[str, Facts]
+    """What the logs say of judges that were added later."""
+
+
+def _judge_read(read: _Read, own: str, judge: str | None) -> Facts:
+    """The fields of a ledger that say which judge it goes by.
+
+    Raises: ConfigError, UnknownNameError: ``judge`` means several scores, or none.
+    """
+    study = score_of_study(own)
+    if judge is None:
+        return {"judge": study, "judge_hash": read.used.get(study) or _judge_hash(own)}
+    if len(read.used) > 1:
+        raise ConfigError(f"the judge '{judge}' may be {' or '.join(sorted(read.used))}; give more of its hash.")
+    if not read.used:
+        held = ", ".join(f"{name} ({', '.join(sorted(hashes))})" for name, hashes in sorted(read.stored.items()))
+        raise UnknownNameError(
+            f"the logs hold no scores of the judge '{judge}'. They hold: {held or 'none'}. "
+            "Add them with mtb judge RUN --judge NAME."
+        )
+    ((name, config_hash),) = read.used.items()
+    plain: Facts = {"name": name.partition("@")[0], "config_hash": config_hash, "settings": {}}
+    added = None if name == study else read.described.get(name, plain)
+    return {"judge": name, "judge_hash": config_hash, "added": added}
+
+
+def log_paths(folder: Path) -> list[Path]:
+    """The logs in ``folder``.
+
+    Raises: DataError: there are none.
+    """
     paths = sorted(folder.glob("*.eval"))
     if not paths:
         raise DataError(f"{folder}: no logs; is this a run folder that has finished?")
-    entries: list[Entry] = []
-    arms: dict[str, Facts] = {}
-    tasks: list[Facts] = []
-    unfinished: list[str] = []
-    judge, judge_hash = "", ""
-    for path in paths:
-        try:
-            log = read_eval_log(str(path))
-        except Exception as err:
-            raise DataError(
-                f"{path}: not a readable Inspect log ({type(err).__name__}); delete it and run again."
-            ) from err
-        if log.status != "success":
-            unfinished.append(path.name)
-            continue
-        samples = _checked_samples(path, log)
-        facts = dict(log.eval.metadata or {})
-        if "task_arm" in facts:
-            tasks.append(_task_result(facts, samples))
-            continue
-        judge = str(facts["judge"])
-        arm = arms.setdefault(str(facts["arm"]), {**facts, "probe_sets": {}})
-        arm["probe_sets"].update(facts.get("probe_sets") or {})
-        for sample in samples:
-            entry, found = _entry(sample, judge)
-            judge_hash = found or judge_hash
-            entries.append(entry)
-    return Ledger(entries, arms, judge, judge_hash or _judge_hash(judge), tasks, unfinished)
+    return paths
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Read ``path`` in this block; whatever Inspect raises on a damaged log becomes a DataError."""
+    try:
+        yield
+    except Exception as err:
+        raise DataError(f"{path}: not a readable Inspect log ({type(err).__name__}); delete it and run again.") from err
+
+
+def judges_of(samples: Iterable[Any]) -> dict[str, Counter[str]]:
+    """The scores that judges gave: name in the log -> configuration hash -> how many samples."""
+    out: dict[str, Counter[str]] = {}
+    for sample in samples:
+        for name, score in (sample.scores or {}).items():
+            details = score.metadata or {}
+            if "outcome" in details:
+                out.setdefault(name, Counter())[str(details.get("judge_hash", ""))] += 1
+    return out
+
+
+def score_of_study(judge: str) -> str:
+    """The name of the score of a study's own judge: of ``mine.py@mine`` it is ``mine``."""
+    return judge.rpartition("@")[2]
+
+
+def _score_name(scores: Mapping[str, Any], judge: str) -> str | None:
+    """The score that ``judge`` names: itself, or by the first four or more digits of a hash."""
+    if judge in scores:
+        return judge
+    name, _, digits = judge.rpartition("@")
+    if not name or len(digits) < 4:
+        return None
+    hashes = {key: str((score.metadata or {}).get("judge_hash", "")) for key, score in scores.items()}
+    fitting = [k for k, h in hashes.items() if k.partition("@")[0] == name and h.startswith(digits)]
+    return fitting[0] if fitting else None
 
 
 def _judge_hash(judge: str) -> str:
@@ -111,7 +193,11 @@ def _judge_hash(judge: str) -> str:
     return judges.make(judge).config_hash if judge else ""
 
 
-def _checked_samples(path: Path, log: Any) -> list[Any]:
+def checked_samples(path: Path, log: Any) -> list[Any]:
+    """The samples of a log, by id and epoch.
+
+    Raises: DataError: a sample twice, or samples missing.
+    """
     samples = list(log.samples or [])
     seen = Counter((str(s.id), s.epoch) for s in samples)
     twice = next((key for key, count in seen.items() if count > 1), None)
@@ -126,8 +212,8 @@ def _checked_samples(path: Path, log: Any) -> list[Any]:
     return sorted(samples, key=lambda s: (str(s.id), s.epoch))
 
 
-def _entry(sample: Any, judge: str) -> tuple[Entry, str]:
-    score = (sample.scores or {}).get(judge)
+def _entry(sample: Any, judge: str | None) -> tuple[Entry, str]:
+    score = (sample.scores or {}).get(judge) if judge is not None else None
     details = (score.metadata or {}) if score is not None else {}
     if sample.error is not None or score is None:
         outcome, reason = Outcome.UNSCORED, sample.error.message.splitlines()[0] if sample.error else "no score"
