@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from multitask_bench.data._download import download
 from multitask_bench.errors import DataError
-from multitask_bench.records import Row, digest, file_digest, read_table, read_text, write_text
+from multitask_bench.records import Row, digest, file_digest, read_table, read_text
 from multitask_bench.registry import Registry, Spec
 from multitask_bench.schema import StrictModel
 
@@ -135,15 +134,7 @@ def _download(spec: SourceSpec, cache: Path) -> Path:
     path = cache / "sources" / f"{spec.name}-{digest(spec.address)[:12]}{Path(spec.file_name).suffix}"
     if path.is_file():
         return path
-    try:
-        with urllib.request.urlopen(spec.address, timeout=60) as answer:  # noqa: S310  pinned https addresses only
-            raw = answer.read()
-    except (urllib.error.URLError, TimeoutError, OSError) as err:
-        raise DataError(
-            f"{spec.name}: {spec.address} cannot be reached ({getattr(err, 'reason', err)}); "
-            "download it elsewhere and give --file PATH."
-        ) from err
-    write_text(path, raw.decode("utf-8"))
+    download(spec.name, spec.address, path, instead="give --file PATH")
     return path
 
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 import unicodedata
-import urllib.error
-import urllib.request
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from multitask_bench.data._download import download
 from multitask_bench.data.benign import TaskRow
 from multitask_bench.data.sources import sexual_harm_to_minors
 from multitask_bench.errors import DataError
@@ -295,15 +293,7 @@ def _downloaded(spec: TaskSourceSpec, part: Part, cache: Path) -> Path:
     address = spec.base + part.file_name
     path = _cached(spec, part, cache)
     if not path.is_file():
-        try:
-            with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310  pinned https addresses only
-                raw = answer.read()
-        except (urllib.error.URLError, TimeoutError, OSError) as err:
-            raise DataError(
-                f"{spec.name}: {address} cannot be reached ({getattr(err, 'reason', err)}); "
-                f"download it elsewhere and give file: PATH ({spec.what_to_give()})."
-            ) from err
-        _write_bytes(path, raw)
+        download(spec.name, address, path, instead=f"give file: PATH ({spec.what_to_give()})")
     found = file_digest(path)
     if part.sha256 not in (None, found):
         path.unlink()
@@ -312,14 +302,3 @@ def _downloaded(spec: TaskSourceSpec, part: Part, cache: Path) -> Path:
             f"or download it elsewhere and give file: PATH ({spec.what_to_give()})."
         )
     return path
-
-
-def _write_bytes(path: Path, raw: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        part = Path(file.name)
-        file.write(raw)
-    try:
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
