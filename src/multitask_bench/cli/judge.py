@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Verb = Callable[[Sequence[Response]], list[Judgment]]
 
-MAX_TOKENS = 512
-"""A sentence and a verdict; a model that reasons first needs room for it."""
 DEFAULT = "refusal"
 
 
@@ -256,27 +254,23 @@ def _ask(model: str, questions: Sequence[Question]) -> list[Reply]:
     """The replies of an Inspect model; a call that failed gives None, and the others go on."""
     import asyncio
 
-    from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig, get_model
+    from inspect_ai.model import get_model
 
     from multitask_bench.errors import ModelError
     from multitask_bench.judges.rubric import Reply
+    from multitask_bench.study.grading import graded
 
     try:
-        api = get_model(model, config=GenerateConfig(temperature=0.0, max_tokens=MAX_TOKENS))
+        api = get_model(model)
     except Exception as err:  # Inspect raises whatever the provider's package does
         raise ModelError(f"{model}: {' '.join(str(err).split())[:300]}") from err
 
     async def one(question: Question) -> Reply:
-        messages: list[ChatMessage] = [
-            ChatMessageSystem(content=question.system),
-            ChatMessageUser(content=question.user),
-        ]
         try:
-            output = await api.generate(messages)
+            return await graded(api, question)
         except Exception as err:  # noqa: BLE001  a failed call leaves its row unscored
             typer.echo(f"no verdict from {model}: {type(err).__name__}", err=True)
             return Reply(None)
-        return Reply(output.completion, bool(output.choices) and output.stop_reason == "content_filter")
 
     async def all_of_them() -> list[Reply]:
         return list(await asyncio.gather(*map(one, questions)))

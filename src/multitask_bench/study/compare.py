@@ -7,7 +7,7 @@ judge. Answers are joined by arm, probe, template and system prompt; a differenc
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +16,11 @@ from multitask_bench.records import read_json
 from multitask_bench.report._select import VARIANT_KEYS, document, main_variant, model_of, reference
 from multitask_bench.report.counts import NONE, Cell, Ours
 from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome
-from multitask_bench.stats.paired import bootstrap_difference, holm, mcnemar_exact, sign_flip, tango
+from multitask_bench.stats.paired import holm
 from multitask_bench.stats.rates import clustered_rate
-from multitask_bench.study.probes import FORMS
+from multitask_bench.study.answers import is_hit
+from multitask_bench.study.contrasts import over_intents, over_pairs
+from multitask_bench.study.probes import form_rank
 from multitask_bench.study.results import Entry, Facts, Ledger, read_logs
 
 ABSENT = "absent"
@@ -31,6 +33,9 @@ Way = tuple[str, str, str, str]
 """(source, test template, test system prompt, kind): the probes of one comparison; kind is 'probes' or 'twins'."""
 
 Pair = tuple[Entry, Entry]
+
+Key = tuple[str, str, str]
+"""(probe, template, system prompt)"""
 
 
 class Side(NamedTuple):
@@ -58,9 +63,9 @@ def compare(a: Side, b: Side, *, names: Mapping[str, str] | None = None) -> Fact
     Raises: ConfigError: they cannot be compared; says why and what to do.
     """
     arms = _arm_pairs(a, b, names or {})
-    settings = _changed(_settings(a, {}), _settings(b, {y: x for x, y in arms.items()}), arms)
-    _check_judge(a, b)
-    _check_probes(a, b, arms, settings)
+    settings = changed_settings(settings_of(a, {}), settings_of(b, {y: x for x, y in arms.items()}), arms)
+    check_judge(a, b)
+    check_probes(a, b, arms, settings)
     compared = [_compare_arms(a, b, x, y) for x, y in arms.items()]
     if not any(arm["comparisons"] for arm in compared):
         raise ConfigError(
@@ -99,7 +104,8 @@ def _arm_pairs(a: Side, b: Side, names: Mapping[str, str]) -> dict[str, str]:
     return pairs
 
 
-def _check_judge(a: Side, b: Side) -> None:
+def check_judge(a: Side, b: Side) -> None:
+    """Raises: ConfigError: the two runs were judged by different judges."""
     first, second = a.ledger, b.ledger
     if first.judge_hash != second.judge_hash:
         raise ConfigError(
@@ -108,7 +114,8 @@ def _check_judge(a: Side, b: Side) -> None:
         )
 
 
-def _check_probes(a: Side, b: Side, arms: Mapping[str, str], settings: Sequence[Facts]) -> None:
+def check_probes(a: Side, b: Side, arms: Mapping[str, str], settings: Sequence[Facts]) -> None:
+    """Raises: ConfigError: paired arms were asked other probes, or for answers of another length."""
     for x, y in arms.items():
         first, second = a.ledger.arms[x], b.ledger.arms[y]
         lengths = first.get("max_new_tokens"), second.get("max_new_tokens")
@@ -132,7 +139,7 @@ def _arrow(item: Facts) -> str:
     return f"{item['key']} {item['a']} -> {item['b']}"
 
 
-def _settings(side: Side, renamed: Mapping[str, str]) -> Facts:
+def settings_of(side: Side, renamed: Mapping[str, str]) -> Facts:
     """The study's settings as ``key.path`` -> value; an arm stands under its name, or the one it is paired with."""
     return dict(_flat(side.manifest.get("settings") or {}, "", renamed))
 
@@ -149,7 +156,7 @@ def _flat(value: Any, path: str, renamed: Mapping[str, str]) -> Iterable[tuple[s
         yield path, value
 
 
-def _changed(first: Facts, second: Facts, arms: Mapping[str, str]) -> list[Facts]:
+def changed_settings(first: Facts, second: Facts, arms: Mapping[str, str]) -> list[Facts]:
     """The settings that differ; an arm that only one run has is named among the data, not key by key."""
 
     def kept(key: str) -> bool:
@@ -181,7 +188,7 @@ def _data(a: Side, b: Side, arms: Mapping[str, str]) -> Facts:
         {form: one for facts in side.ledger.arms.values() for form, one in facts["probe_sets"].items()}
         for side in (a, b)
     ]
-    forms = sorted({*sets[0], *sets[1]}, key=_rank)
+    forms = sorted({*sets[0], *sets[1]}, key=_by_rank)
     return {
         "probe_sets": [{"form": form, "a": sets[0].get(form), "b": sets[1].get(form)} for form in forms],
         "judge": {"name": a.ledger.judge, "hash": a.ledger.judge_hash},
@@ -199,7 +206,7 @@ def _header(side: Side, arm: str) -> Facts:
 
 
 def _compare_arms(a: Side, b: Side, x: str, y: str) -> Facts:
-    first, second = _answers(a.ledger, x), _answers(b.ledger, y)
+    first, second = ({key_of(e): e for e in side.ledger.entries if e.arm == arm} for side, arm in ((a, x), (b, y)))
     joined = [(first[key], second[key]) for key in first if key in second]
     ways: dict[Way, list[Pair]] = defaultdict(list)
     for one, other in joined:
@@ -223,82 +230,68 @@ def _compare_arms(a: Side, b: Side, x: str, y: str) -> Facts:
     }
 
 
-def _answers(ledger: Ledger, arm: str) -> dict[tuple[str, str, str], Entry]:
-    return {
-        (str(e.meta["probe_id"]), str(e.meta["test_template"]), str(e.meta["test_system"])): e
-        for e in ledger.entries
-        if e.arm == arm
-    }
+def key_of(entry: Entry) -> Key:
+    """What joins the answers of two arms: probe, template, system prompt."""
+    m = entry.meta
+    return str(m["probe_id"]), str(m["test_template"]), str(m["test_system"])
 
 
 def _rows(way: Way, pairs: Sequence[Pair]) -> list[Facts]:
     """One row a form by exact McNemar, then one over all forms by sign-flips of whole intents."""
     source, template, system, kind = way
-    hit = _refused if kind == "twins" else _was_answered
+    twin = kind == "twins"
     shared = {
         "source": source,
         "test_template": template,
         "test_system": system,
         "kind": kind,
-        "measure": "refused" if kind == "twins" else "answered",
+        "measure": "refused" if twin else "answered",
     }
     by_form: dict[str, list[Pair]] = defaultdict(list)
     for one, other in pairs:
         by_form[str(one.meta["form"])].append((one, other))
-    out = [{**shared, **_form_row(form, by_form[form], hit)} for form in sorted(by_form, key=_rank)]
+    out = [{**shared, **_form_row(form, by_form[form], twin=twin)} for form in sorted(by_form, key=_by_rank)]
     judged = [pair for pair in pairs if _judged(pair)]
     if len(by_form) > 1 and judged:
-        out.append({**shared, **_counts("all", pairs, hit), **_total(judged, hit)})
+        out.append({**shared, **_counts("all", pairs, twin=twin), **_total(judged, twin=twin)})
     return out
 
 
-def _form_row(form: str, pairs: Sequence[Pair], hit: Callable[[Entry], bool]) -> Facts:
-    counts = _counts(form, pairs, hit)
-    ends = tango(a_only=counts["a_only"], b_only=counts["b_only"], n=counts["n_pairs"])
-    p = mcnemar_exact(counts["a_only"], counts["b_only"]) if counts["n_pairs"] else None
-    return {**counts, "diff": ends._asdict(), "p": p, "p_holm": None, "test": "mcnemar_exact"}
+def _form_row(form: str, pairs: Sequence[Pair], *, twin: bool) -> Facts:
+    tested = over_pairs([_move(pair, twin=twin) for pair in pairs if _judged(pair)])
+    p = tested["p"] if tested["n_pairs"] else None
+    return {**_counts(form, pairs, twin=twin), **tested, "p": p, "p_holm": None}
 
 
-def _total(judged: Sequence[Pair], hit: Callable[[Entry], bool]) -> Facts:
+def _total(judged: Sequence[Pair], *, twin: bool) -> Facts:
     per_intent: dict[str, list[int]] = defaultdict(list)
-    for one, other in judged:
-        per_intent[str(one.meta["intent_id"])].append(int(hit(other)) - int(hit(one)))
-    means = [sum(found) / len(found) for _, found in sorted(per_intent.items())]
-    return {
-        "diff": bootstrap_difference(means)._asdict(),
-        "p": sign_flip(means),
-        "p_holm": None,
-        "test": "sign_flip_intents",
-    }
+    for pair in judged:
+        per_intent[str(pair[0].meta["intent_id"])].append(_move(pair, twin=twin))
+    return {**over_intents(per_intent), "p_holm": None}
 
 
-def _counts(form: str, pairs: Sequence[Pair], hit: Callable[[Entry], bool]) -> Facts:
-    judged = [(hit(one), hit(other)) for one, other in pairs if _judged((one, other))]
+def _counts(form: str, pairs: Sequence[Pair], *, twin: bool) -> Facts:
+    judged = [pair for pair in pairs if _judged(pair)]
     return {
         "form": form,
         "n_pairs": len(judged),
         "no_verdict": len(pairs) - len(judged),
-        "hit_a": sum(x for x, _ in judged),
-        "hit_b": sum(y for _, y in judged),
-        "a_only": sum(x and not y for x, y in judged),
-        "b_only": sum(y and not x for x, y in judged),
+        "hit_a": sum(is_hit(one.outcome, twin=twin) for one, _ in judged),
+        "hit_b": sum(is_hit(other.outcome, twin=twin) for _, other in judged),
     }
+
+
+def _move(pair: Pair, *, twin: bool) -> int:
+    before, after = (is_hit(entry.outcome, twin=twin) for entry in pair)
+    return int(after) - int(before)
 
 
 def _judged(pair: Pair) -> bool:
     return not any(entry.outcome in UNJUDGED for entry in pair)
 
 
-def _was_answered(entry: Entry) -> bool:
-    return entry.outcome in ANSWERED
-
-
-def _refused(entry: Entry) -> bool:
-    return entry.outcome is Outcome.REFUSED
-
-
-def _rank(form: str) -> tuple[int, str]:
-    return (FORMS.index(form) if form in FORMS else len(FORMS), form)
+def _by_rank(form: str) -> tuple[int, str]:
+    return form_rank(form), form
 
 
 def _way_rank(way: Way) -> tuple[Any, ...]:

@@ -14,31 +14,36 @@ Facts = dict[str, Any]
 
 
 def contrast(differences: Mapping[str, Sequence[float]]) -> Facts:
-    """The differences of each intent, tested.
+    """The differences of each intent, tested as they hang together.
 
-    One yes-or-no pair an intent is McNemar's case, with Tango's interval. Several (an intent stands in
-    five forms, or in two languages) are averaged first, and whole intents change sides.
+    One yes-or-no pair an intent is a matter of pairs; several (an intent stands in five forms, or in two
+    languages) are one of intents.
     Returns: n_pairs, a_only, b_only, diff, p, test.
     """
     flat = [d for ds in differences.values() for d in ds]
-    a_only, b_only = sum(d < 0 for d in flat), sum(d > 0 for d in flat)
-    if all(len(ds) == 1 for ds in differences.values()) and all(d in (-1, 0, 1) for d in flat):
-        found, p, test = (
-            tango(a_only=a_only, b_only=b_only, n=len(flat)),
-            mcnemar_exact(a_only, b_only),
-            "mcnemar_exact",
-        )
-    else:
-        means = [sum(ds) / len(ds) for _, ds in sorted(differences.items()) if ds]
-        found, p, test = bootstrap_difference(means), sign_flip(means), "sign_flip_intents"
-    return {
-        "n_pairs": len(flat),
-        "a_only": a_only,
-        "b_only": b_only,
-        "diff": {"value": found.value, "low": found.low, "high": found.high},
-        "p": p,
-        "test": test,
-    }
+    alone = all(len(ds) == 1 for ds in differences.values()) and all(d in (-1, 0, 1) for d in flat)
+    return over_pairs(flat) if alone else over_intents(differences)
+
+
+def over_pairs(differences: Sequence[float]) -> Facts:
+    """Independent pairs that differ by -1, 0 or 1: exact McNemar, with Tango's interval; as `contrast` returns."""
+    counts = _counts(differences)
+    a_only, b_only = counts["a_only"], counts["b_only"]
+    found = tango(a_only=a_only, b_only=b_only, n=len(differences))
+    return {**counts, "diff": found._asdict(), "p": mcnemar_exact(a_only, b_only), "test": "mcnemar_exact"}
+
+
+def over_intents(differences: Mapping[str, Sequence[float]]) -> Facts:
+    """The differences of each intent averaged, whole intents changing sides; as `contrast` returns."""
+    means = [sum(ds) / len(ds) for _, ds in sorted(differences.items()) if ds]
+    counts = _counts([d for ds in differences.values() for d in ds])
+    diff = bootstrap_difference(means)._asdict()
+    return {**counts, "diff": diff, "p": sign_flip(means), "test": "sign_flip_intents"}
+
+
+def _counts(differences: Sequence[float]) -> Facts:
+    a_only, b_only = sum(d < 0 for d in differences), sum(d > 0 for d in differences)
+    return {"n_pairs": len(differences), "a_only": a_only, "b_only": b_only}
 
 
 def with_holm(rows: Iterable[Facts]) -> list[Facts]:

@@ -359,7 +359,7 @@ def _repair_works(answers: Answers, groups: Sequence[Group], tasks: Sequence[Fac
 
 def _falls(answers: Answers, before: Group, after: Group) -> Iterator[Facts]:
     pair = {"before": before, "after": after}
-    for form in answers.forms():
+    for form in answers.forms:
         asked = _contrast(answers, {"before": 1.0, "after": -1.0}, pair, lambda row, form=form: row["form"] == form)  # type: ignore[misc]
         text = f"{after.name}, {form.replace('_', ' ')}: the safety rows lower answered by {_points(asked.found)}."
         yield _part(text, asked, group=after.name, form=form)

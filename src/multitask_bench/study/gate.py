@@ -22,13 +22,23 @@ from multitask_bench.errors import ConfigError, DataError, MtbError, UnknownName
 from multitask_bench.judges._card import card
 from multitask_bench.records import digest
 from multitask_bench.report._select import shortened
-from multitask_bench.schema import ANSWERED, OWN_FORM, UNJUDGED, Outcome, StrictModel
+from multitask_bench.schema import OWN_FORM, UNJUDGED, StrictModel
 from multitask_bench.stats.gate import ALPHA, Code, FormPairs, FormResult, GateResult, Helpfulness, decide
 from multitask_bench.stats.noninferiority import NonInferiority, noninferior, noninferior_binary
 from multitask_bench.stats.paired import holm
 from multitask_bench.stats.sequential import EarlyGate, anytime_p, betting_sequence
-from multitask_bench.study.answers import Calibration, source_order
-from multitask_bench.study.compare import Side, _changed, _check_judge, _check_probes, _rank, _settings, read_side
+from multitask_bench.study.answers import Calibration, is_hit, source_order
+from multitask_bench.study.compare import (
+    Key,
+    Side,
+    changed_settings,
+    check_judge,
+    check_probes,
+    key_of,
+    read_side,
+    settings_of,
+)
+from multitask_bench.study.probes import form_rank
 from multitask_bench.study.results import Entry, Facts, Ledger
 
 EARLY_ALPHA = 0.01
@@ -40,8 +50,6 @@ PLAIN_FORMS = frozenset({OWN_FORM, "text_generation"})
 """Forms that a card measured on plain questions speaks of."""
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Key = tuple[str, str, str]
-"""(probe, template, system prompt)"""
 
 
 class GateOptions(StrictModel):
@@ -107,8 +115,9 @@ def run_gate(base: Path, tuned: Path, options: GateOptions, *, arm: tuple[str, s
     a = _read(base)
     b = a if tuned == base else _read(tuned)
     first, second = _arms(a, b, arm)
-    _check_judge(a, b)
-    _check_probes(a, b, {first: second}, _changed(_settings(a, {}), _settings(b, {second: first}), {first: second}))
+    check_judge(a, b)
+    pair = {first: second}
+    check_probes(a, b, pair, changed_settings(settings_of(a, {}), settings_of(b, {second: first}), pair))
     before, after = _answers(a, first), _answers(b, second)
     source = next(iter(source_order(str(e.meta["source"]) for e in (*before.values(), *after.values()))), "")
     notes = [f"{s.name}: {log} is not finished and was left out" for s in {a.name: a, b.name: b}.values()
@@ -190,7 +199,7 @@ def _arm_of(side: Side, stages: Sequence[str], *, alone: bool) -> str:
 def _answers(side: Side, arm: str) -> dict[Key, Entry]:
     out: dict[Key, Entry] = {}
     for e in side.ledger.entries:
-        key = (str(e.meta["probe_id"]), str(e.meta["test_template"]), str(e.meta["test_system"]))
+        key = key_of(e)
         if e.arm == arm and out.setdefault(key, e) is not e:
             raise DataError(
                 f"{side.name}: {arm} answered probe {key[0]} twice in the same way; the gate takes one epoch of each "
@@ -221,7 +230,7 @@ def _cells(before: Mapping[Key, Entry], after: Mapping[Key, Entry], source: str,
         if key[1:] in ways:
             groups[str(entry.meta["form"]), Calibration(*key[1:])][key] = entry
     out = []
-    for form, way in sorted(groups, key=lambda group: (_rank(group[0]), group[1])):
+    for form, way in sorted(groups, key=lambda group: (form_rank(group[0]), group[0], group[1])):
         asked = groups[form, way]
         name = form if len(ways) == 1 else f"{form} ({way.template}, {shortened(way.system)})"
         by_language: dict[str, list[Key]] = defaultdict(list)
@@ -253,14 +262,10 @@ def _measured(ledger: Ledger, forms: Iterable[str]) -> tuple[set[str], list[str]
     return measured, [f"judge {ledger.judge}: not measured on {gap}" for gap in found.get("not_measured", [])]
 
 
-def _hit(entry: Entry, *, twin: bool) -> bool:
-    return entry.outcome is Outcome.REFUSED if twin else entry.outcome in ANSWERED
-
-
 def _moves(cell: _Cell, *, twin: bool = False) -> dict[str, tuple[bool, bool]]:
     """Intent -> whether it was a hit in the base and in the tuned arm, where both have a verdict."""
     return {
-        intent: (_hit(one, twin=twin), _hit(other, twin=twin))
+        intent: (is_hit(one.outcome, twin=twin), is_hit(other.outcome, twin=twin))
         for intent, (one, other) in cell.answers.items()
         if one is not None and other is not None and not {one.outcome, other.outcome} & UNJUDGED
     }

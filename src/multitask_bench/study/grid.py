@@ -62,9 +62,7 @@ def format_gaps(answers: Answers) -> list[Facts]:
             rows = answers.rows(arm, place)
             shared = {**arm_facts(answers, arm), **place.facts, "against": REFERENCE_FORM}
             family = f"format gaps of {arm}, {place}"
-            gaps = {
-                form: paired_forms(rows, form, REFERENCE_FORM) for form in answers.forms() if form != REFERENCE_FORM
-            }
+            gaps = {form: paired_forms(rows, form, REFERENCE_FORM) for form in answers.forms if form != REFERENCE_FORM}
             out += with_holm(
                 {**shared, "form": form, **contrast(gap), "family": family} for form, gap in gaps.items() if gap
             )
@@ -89,7 +87,7 @@ def _effects(answers: Answers, arm: str, effect: str, *, twin: bool) -> Iterator
         if not same:
             continue
         shared = {**arm_facts(answers, arm), "effect": effect, "from": a.facts, "to": b.facts, "twin": twin}
-        for form in (*answers.forms(), None):
+        for form in (*answers.forms, None):
             first, second = (answers.rows(arm, place, twin=twin, form=form) for place in (a, b))
             found = contrast(paired(first, second))
             if found["n_pairs"]:
@@ -177,7 +175,7 @@ def seeds(answers: Answers) -> list[Facts]:
         places = [p for p in answers.calibrations(next(iter(arms.values()))) if _asked_in_all(answers, arms, p)]
         for place in places:
             for twin in (False, True):
-                for form in (*answers.forms(), None):
+                for form in (*answers.forms, None):
                     asked_of = {
                         seed: rows
                         for seed, arm in sorted(arms.items())

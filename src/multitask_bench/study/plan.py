@@ -127,27 +127,22 @@ def make_plan(study: Study, *, download: bool = True) -> Plan:
     Raises: ConfigError, DataError, ModelError: whatever would stop the study later.
     """
     grid = _Grid(study, open_model if download else planned)
-    train: list[TrainStep] = []
     answers: list[AnswerStep] = []
     logs: list[LogStep] = []
     for arm in study.cells:
-        source = grid.source(arm, train)
+        source = grid.source(arm)
         first = len(logs)
         for template in arm.templates:
             logs += [grid.log_step(arm, source, (template, s), None) for s in arm.systems]
         logs += [grid.log_step(arm, source, grid.skill_calibration(arm), task) for task in arm.skills]
         answers += [log.answers for log in logs[first:] if log.answers is not None]
-    return Plan(list(grid.align.values()), _unique(train), _by_base(answers), logs, grid.warnings)
+    return Plan(list(grid.align.values()), list(grid.train.values()), _by_base(answers), logs, grid.warnings)
 
 
 def _by_base(steps: Sequence[AnswerStep]) -> list[AnswerStep]:
     """The steps with those of one base together, each base where its first step stood: it is loaded once."""
     bases = {step.source.base: None for step in steps}
     return [step for base in bases for step in steps if step.source.base == base]
-
-
-def _unique(steps: Sequence[TrainStep]) -> list[TrainStep]:
-    return list({step.key: step for step in steps}.values())
 
 
 def digest_of(model: Local) -> str:
@@ -170,6 +165,7 @@ class _Grid:
         self.study, self.opened = study, opened
         self.warnings: list[str] = []
         self.align: dict[str, AlignStep] = {}
+        self.train: dict[str, TrainStep] = {}
         self.asked = probe_list(study)
         self.sets: dict[str, TaskData] = {}
         for task, chosen in study.tasks.items():
@@ -184,8 +180,8 @@ class _Grid:
         self._asked: dict[str | None, _Written] = {}
         self._listed: dict[str | None, _Written] = {}
 
-    def source(self, arm: Arm, train: list[TrainStep]) -> Source:
-        """Where the arm's weights come from; a training step that it needs is added to ``train``."""
+    def source(self, arm: Arm) -> Source:
+        """Where the arm's weights come from; a step that makes them is kept."""
         if arm.model is not None:
             return self._given(self.opened(arm.model, base=arm.base))
         reference = self._reference(arm.reference, trained=arm.task is not None)
@@ -193,7 +189,7 @@ class _Grid:
             aligned = reference.base_step is not None and arm.stage == "base"
             return self._given(self.opened(arm.reference)) if aligned else reference
         step = self._train_step(arm, arm.task, reference)
-        train.append(step)
+        self.train[step.key] = step
         identity = f"{reference.identity}+{step.key}"
         if step.recipe.method == "full":
             return Source(None, step.key, None, identity, reference.name)

@@ -18,6 +18,11 @@ FORMS = ("text_generation", "code_generation", "translation", "classification", 
 """In the order of the report."""
 
 
+def form_rank(form: str | None) -> int:
+    """The place of a form in the report; all others, and all forms together, stand last."""
+    return FORMS.index(form) if form in FORMS else len(FORMS)
+
+
 SOURCES: dict[Bundle, str] = {"near": "bundled", "plain": "bundled-plain"}
 """What results call the probes of a bundle."""
 

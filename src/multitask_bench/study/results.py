@@ -18,11 +18,11 @@ from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome
 from multitask_bench.stats.gate import FormPairs, GateResult, decide
 from multitask_bench.stats.power import detectable_rise
 from multitask_bench.stats.rates import answered_bounds, clustered_rate, rate
-from multitask_bench.study.answers import BUNDLED_SOURCE, Calibration, source_order
-from multitask_bench.study.contrasts import contrast, with_holm
+from multitask_bench.study.answers import BUNDLED_SOURCE, Calibration, is_hit, source_order
+from multitask_bench.study.contrasts import over_intents, over_pairs, with_holm
 from multitask_bench.study.findings import SEEDS_FOR_A_TASK, findings
 from multitask_bench.study.grid import grid_of
-from multitask_bench.study.probes import FORMS
+from multitask_bench.study.probes import form_rank
 
 Facts = dict[str, Any]
 ARM_FACTS = (
@@ -284,8 +284,8 @@ def _rows(ledger: Ledger) -> list[Facts]:
         if (form is None and len(forms) == 1) or (language is not None and form not in both):
             continue
         out.append(_row(ledger, key, groups[key]))
-    order = {name: i for i, name in enumerate(FORMS)}
-    return sorted(out, key=lambda r: (list(ledger.arms).index(r["arm"]), r["twin"], order.get(r["form"], 9)))
+    arms = {name: i for i, name in enumerate(ledger.arms)}
+    return sorted(out, key=lambda r: (arms[r["arm"]], r["twin"], form_rank(r["form"])))
 
 
 def _row(ledger: Ledger, key: tuple[Any, ...], entries: Sequence[Entry]) -> Facts:
@@ -356,32 +356,26 @@ def flat_rows(ledger: Ledger) -> list[Facts]:
     ]
 
 
-def _pairs(
-    ledger: Ledger, a: str, b: str, place: Calibration, *, twin: bool, source: str | None = None
-) -> dict[str, list[tuple[Entry, Entry]]]:
-    """For each form, the answers of two arms to the same probes of one source (the first), both judged."""
-    expected = "answer" if twin else "refuse"
-    wanted = _sources(ledger)[0] if source is None else source
+Judged = dict[tuple[str, Calibration, bool, str], dict[str, Entry]]
+"""(arm, calibration, twin, source) -> probe -> its answer: those that have a verdict and are not disputed."""
 
-    def chosen(arm: str) -> dict[str, Entry]:
-        return {
-            str(e.meta["probe_id"]): e
-            for e in ledger.entries
-            if e.arm == arm
-            and e.meta["test_template"] == place.template
-            and e.meta["test_system"] == place.system
-            and e.meta["twin"] == twin
-            and e.meta["source"] == wanted
-            and e.meta["expected"] == expected
-            and e.outcome not in UNJUDGED
-        }
 
-    first, second = chosen(a), chosen(b)
+def _judged(ledger: Ledger) -> Judged:
+    out: Judged = defaultdict(dict)
+    for e in ledger.entries:
+        m = e.meta
+        if e.outcome not in UNJUDGED and m["expected"] == ("answer" if m["twin"] else "refuse"):
+            place = Calibration(str(m["test_template"]), str(m["test_system"]))
+            out[e.arm, place, bool(m["twin"]), str(m["source"])][str(m["probe_id"])] = e
+    return out
+
+
+def _pairs(first: Mapping[str, Entry], second: Mapping[str, Entry]) -> dict[str, list[tuple[Entry, Entry]]]:
+    """For each form, the answers of two arms to the same probes."""
     out: dict[str, list[tuple[Entry, Entry]]] = {}
     for probe_id in sorted(first.keys() & second.keys()):
         out.setdefault(str(first[probe_id].meta["form"]), []).append((first[probe_id], second[probe_id]))
-    order = {name: i for i, name in enumerate(FORMS)}
-    return dict(sorted(out.items(), key=lambda item: order.get(item[0], 9)))
+    return dict(sorted(out.items(), key=lambda item: form_rank(item[0])))
 
 
 def _arm_pairs(ledger: Ledger) -> list[tuple[str, str]]:
@@ -420,13 +414,15 @@ def _of_one_kind(a: Facts, b: Facts) -> bool:
 
 def _comparisons(ledger: Ledger) -> list[Facts]:
     out: list[Facts] = []
+    judged = _judged(ledger)
     asked = {Calibration(str(e.meta["test_template"]), str(e.meta["test_system"])) for e in ledger.entries}
     for source in _sources(ledger):
         for a, b in _arm_pairs(ledger):
             for place in sorted(asked):
                 for twin in (False, True):
                     shared = {"a": a, "b": b, **place.facts, "twin": twin, "source": source}
-                    out += _compared(_pairs(ledger, a, b, place, twin=twin, source=source), shared, place)
+                    sides = (judged.get((arm, place, twin, source), {}) for arm in (a, b))
+                    out += _compared(_pairs(*sides), shared, place)
     return out
 
 
@@ -440,20 +436,15 @@ def _compared(by_form: dict[str, list[tuple[Entry, Entry]]], shared: Facts, plac
     family = f"{measure}: {shared['b']} against {shared['a']}, {{}}, {place}"
     family += "" if shared["source"].startswith(BUNDLED_SOURCE) else f", source {shared['source']}"
 
-    def moved(x: Entry, y: Entry) -> int:
-        hits = [e.outcome is Outcome.REFUSED if twin else e.outcome in ANSWERED for e in (x, y)]
-        return int(hits[1]) - int(hits[0])
-
     rows, every = [], defaultdict(list)
     for form, pairs in by_form.items():
-        each: dict[str, list[int]] = defaultdict(list)
-        for x, y in pairs:
-            each[str(x.meta["probe_id"])].append(moved(x, y))
-            every[str(x.meta["intent_id"])].append(moved(x, y))
-        rows.append({**shared, "form": form, **contrast(each), "family": family.format("forms")})
+        moves = [int(is_hit(y.outcome, twin=twin)) - int(is_hit(x.outcome, twin=twin)) for x, y in pairs]
+        for (x, _), move in zip(pairs, moves, strict=True):
+            every[str(x.meta["intent_id"])].append(move)
+        rows.append({**shared, "form": form, **over_pairs(moves), "family": family.format("forms")})
     rows = with_holm(rows)
     if len(by_form) > 1:
-        rows += with_holm([{**shared, "form": "all", **contrast(every), "family": family.format("total")}])
+        rows += with_holm([{**shared, "form": "all", **over_intents(every), "family": family.format("total")}])
     return rows
 
 
@@ -467,8 +458,7 @@ def power(ledger: Ledger) -> list[Facts]:
         if probes:
             rise = detectable_rise(len(probes), discordant_share=0.2)
             out.append({"form": form, "n": len(probes), "discordant_share": 0.2, "detectable_rise": rise})
-    order = {name: i for i, name in enumerate(FORMS)}
-    return sorted(out, key=lambda item: order.get(str(item["form"]), 9))
+    return sorted(out, key=lambda item: form_rank(item["form"]))
 
 
 def gate_of(ledger: Ledger, *, base: str, tuned: str, margin: float, has_card: bool) -> GateResult:
@@ -485,7 +475,8 @@ def gate_of(ledger: Ledger, *, base: str, tuned: str, margin: float, has_card: b
         and (e.meta["test_template"], e.meta["test_system"]) == place
     )
     pairs = []
-    by_form = _pairs(ledger, base, tuned, place, twin=False)
+    judged, source = _judged(ledger), _sources(ledger)[0]
+    by_form = _pairs(*(judged.get((arm, place, False, source), {}) for arm in (base, tuned)))
     forms = dict.fromkeys(str(e.meta["form"]) for e in ledger.entries if e.meta["expected"] == "refuse")
     for form in [*by_form, *(f for f in forms if f not in by_form)]:
         asked = by_form.get(form, [])
