@@ -246,8 +246,8 @@ def broken(row: Row | None) -> Rate:
         return Rate(value=None, low=None, high=None, n=0)
     n = judged(row)
     value = _count(row, BROKEN) / n
-    low, high = _wilson(value, n if row.get("form") is not None else min(n, int(row.get("n_intents") or n)))
-    return Rate(value=value, low=max(0.0, min(low, value)), high=min(1.0, max(high, value)), n=n)
+    low, high = wilson(value, n if row.get("form") is not None else min(n, int(row.get("n_intents") or n)))
+    return Rate(value=value, low=low, high=high, n=n)
 
 
 def gap(first: Rate, second: Rate) -> Rate:
@@ -353,7 +353,8 @@ def _rate(row: Row | None, name: str) -> Rate:
     return Rate(value=stored["value"], low=stored["low"], high=stored["high"], n=judged(row))
 
 
-def _wilson(p: float, n: int) -> tuple[float, float]:
+def wilson(p: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of ``n`` rows, which `stats.rates` has too: the two layers do not meet."""
     center = (p + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
     half = _Z95 * math.sqrt(p * (1 - p) / n + _Z95**2 / (4 * n * n)) / (1 + _Z95**2 / n)
-    return center - half, center + half
+    return max(0.0, min(center - half, p)), min(1.0, max(center + half, p))

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from multitask_bench.errors import DataError, did_you_mean
 from multitask_bench.records import Row, read_table, read_text
-from multitask_bench.report._select import FORM_ORDER, form_label, shortened
+from multitask_bench.report._select import FORM_ORDER, form_label, shortened, wilson
 from multitask_bench.report.tables import Table, as_markdown
 from multitask_bench.schema import Rate
 
@@ -209,7 +209,7 @@ def _counted(key: tuple[str, str, str], cells: dict[str, Cell], total_n: int | N
         raise DataError(f"{where}: total_n {total_n} is less than the {answered} answered in all; correct one of them.")
     if total_n < sum(sizes) or (len(sizes) == len(cells) and total_n != sum(sizes)):
         raise DataError(f"{where}: total_n is {total_n}, but the n of its forms add up to {sum(sizes)}; correct one.")
-    return Counted(*key, cells, answered, _wilson(answered, total_n))
+    return Counted(*key, cells, answered, _interval(answered, total_n))
 
 
 def _key(row: Row) -> tuple[str, str, str]:
@@ -232,13 +232,11 @@ def _count(row: Row, column: str, where: str) -> int:
     return int(text)
 
 
-def _wilson(k: int, n: int) -> Rate:
+def _interval(k: int, n: int) -> Rate:
     if n == 0:
         return Rate(value=None, low=None, high=None, n=0)
-    from scipy.stats import binomtest
-
-    ends = binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return Rate(value=k / n, low=float(ends.low), high=float(ends.high), n=n)
+    low, high = wilson(k / n, n)
+    return Rate(value=k / n, low=low, high=high, n=n)
 
 
 def counts_table(counts: Counts, *, short: bool = False) -> Table:
@@ -454,7 +452,7 @@ def _cell(cell: Cell | None, *, rate: bool) -> str:
         return ""
     if cell.n is None:
         return str(cell.answered)
-    found = _wilson(cell.answered, cell.n)
+    found = _interval(cell.answered, cell.n)
     return f"{cell.answered}/{cell.n}" + (f" [{_ends(found)}]" if rate and found.value is not None else "")
 
 
