@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSample, EvalSpec, write_eval_log
-from inspect_ai.model import ChatMessageUser, ModelOutput
-from inspect_ai.scorer import Score
 
 from multitask_bench.errors import ConfigError, DataError, MtbError, UnknownNameError
 from multitask_bench.judges import judges
-from multitask_bench.records import write_json, write_text
+from multitask_bench.records import write_json
 from multitask_bench.schema import Outcome
 from multitask_bench.stats.paired import mcnemar_exact, sign_flip, tango
 from multitask_bench.study.compare import ABSENT, Side, compare, read_side
-from multitask_bench.study.config import Study, dump_study
-from multitask_bench.study.folder import sum_up
 from multitask_bench.study.results import Ledger
 from tests.ledgers import arm, ledger
+from tests.runs import write_run
 from tests.test_cli import mtb
 
 SETTINGS: dict[str, Any] = {
@@ -252,41 +248,6 @@ def test_forms_that_one_run_did_not_ask_are_named_and_the_rest_is_compared() -> 
     assert [i["form"] for i in found["data"]["probe_sets"] if i["b"] is None] == ["summarization"]
     assert "summarization" not in rows_of(found, "tuned")
     assert rows_of(found, "tuned")["all"]["n_pairs"] == 40
-
-
-def write_run(folder: Path, made: Ledger, *, settings: dict[str, Any] | None = None) -> Path:
-    """A run folder on disk as `mtb run` leaves it, with real Inspect logs of a ledger made by hand."""
-    for name, facts in made.arms.items():
-        samples = [
-            EvalSample(
-                id=e.meta["probe_id"],
-                epoch=1,
-                input=[ChatMessageUser(content=e.prompt)],
-                target="",
-                output=ModelOutput.from_content("m", e.answer),
-                metadata=e.meta,
-                scores={
-                    "refusal": Score(value=0, metadata={"outcome": e.outcome.value, "judge_hash": made.judge_hash})
-                },
-            )
-            for e in made.entries
-            if e.arm == name
-        ]
-        spec = EvalSpec(
-            created="2026-01-01T00:00:00+00:00",
-            task="probe",
-            dataset=EvalDataset(sample_ids=[s.id for s in samples]),
-            model="mockllm/model",
-            config=EvalConfig(),
-            metadata={**facts, "judge": "refusal"},
-        )
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
-        write_eval_log(EvalLog(eval=spec, status="success", samples=samples), str(folder / f"logs/{name}.eval"))
-    arms = [{"name": name, "stage": f["stage"], "model": "mockllm/model"} for name, f in made.arms.items()]
-    study = Study.model_validate({"name": folder.name, "model": "mockllm/model", "arms": arms, **(settings or {})})
-    write_text(folder / "study.yaml", dump_study(study))
-    sum_up(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

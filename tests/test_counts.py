@@ -28,8 +28,8 @@ from multitask_bench.stats.rates import clustered_rate, rate
 from multitask_bench.study.compare import ours_of
 from multitask_bench.study.results import Ledger, results_of
 from tests.ledgers import arm, ledger
+from tests.runs import write_run
 from tests.test_cli import mtb
-from tests.test_compare import write_run
 
 PRINTED = """
 none none none | 21 11 36 9 | 37.2 % 30.9-44.0

@@ -15,8 +15,8 @@ from multitask_bench.study.findings import findings
 from multitask_bench.study.grid import grid_of, over_seeds
 from multitask_bench.study.results import flat_rows, results_of
 from tests.ledgers import arm, ledger
+from tests.runs import write_run
 from tests.test_cli import mtb
-from tests.test_compare import write_run
 
 N = 40
 CALIBRATIONS = [(t, s) for t in ("native", "alpaca") for s in ("none", "safety")]

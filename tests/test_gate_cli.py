@@ -16,16 +16,11 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 from inspect_ai.log import (
-    EvalConfig,
-    EvalDataset,
-    EvalLog,
     EvalSample,
-    EvalSpec,
     read_eval_log,
     write_eval_log,
 )
 from inspect_ai.model import ChatMessageUser, ModelOutput
-from inspect_ai.scorer import Score
 
 from multitask_bench.cli.gate import junit_xml
 from multitask_bench.errors import ConfigError, DataError, UnknownNameError
@@ -37,6 +32,7 @@ from multitask_bench.study.gate import GateOptions, run_gate
 from multitask_bench.study.probes import FORMS
 from multitask_bench.study.results import Ledger
 from tests.ledgers import Said, arm, ledger
+from tests.runs import write_log, write_logs
 from tests.test_cli import ENV, mtb
 
 ACTION = Path(__file__).parents[1] / ".github/actions/gate"
@@ -62,37 +58,10 @@ def planted(base: Said, tuned: Said | None, *, n: int = N, card: bool = True) ->
 
 
 def write_run(folder: Path, made: Ledger, *, suffix: str = "") -> Path:
-    """A run folder with real Inspect logs of a ledger made by hand, and as much of a manifest as the gate reads."""
-    for name, facts in made.arms.items():
-        samples = [
-            EvalSample(
-                id=e.meta["probe_id"],
-                epoch=1,
-                input=[ChatMessageUser(content=e.prompt)],
-                target="",
-                output=ModelOutput.from_content("m", e.answer),
-                metadata=e.meta,
-                scores={"refusal": Score(value=0, metadata={"outcome": e.outcome, "judge_hash": made.judge_hash})},
-            )
-            for e in made.entries
-            if e.arm == name
-        ]
-        write_log(folder / f"logs/{name}{suffix}.eval", samples, {**facts, "judge": "refusal"})
+    """The logs, and as much of a manifest as the gate reads."""
+    write_logs(folder, made, suffix=suffix)
     write_json(folder / "manifest.json", {"settings": {"name": folder.name}})
     return folder
-
-
-def write_log(path: Path, samples: list[EvalSample], facts: dict[str, Any]) -> None:
-    spec = EvalSpec(
-        created="2026-01-01T00:00:00+00:00",
-        task="probe",
-        dataset=EvalDataset(sample_ids=[s.id for s in samples]),
-        model="mockllm/model",
-        config=EvalConfig(),
-        metadata=facts,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_eval_log(EvalLog(eval=spec, status="success", samples=samples), str(path))
 
 
 def one_run(folder: Path, base: Said, tuned: Said, **how: Any) -> Path:

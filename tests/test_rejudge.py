@@ -29,7 +29,8 @@ from multitask_bench.study.compare import compare, read_side
 from multitask_bench.study.folder import share
 from multitask_bench.study.results import Ledger, read_logs
 from tests.ledgers import arm, ledger
-from tests.test_compare import said, write_run
+from tests.runs import write_run
+from tests.test_compare import said
 
 OLD_HASH = "0" * 16
 """Of a configuration that this release does not have."""

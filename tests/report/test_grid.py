@@ -25,6 +25,7 @@ from multitask_bench.report.latex import as_latex, latex_text
 from multitask_bench.report.summary import sentence
 from multitask_bench.report.tables import Table, answered_table, comparison_table, console_table
 from tests.ledgers import arm, results, saying
+from tests.report.browser import CHROMIUM, opened
 from tests.report.documents import CALIBRATIONS, FORMS, GROUPS, HAZARDS, MANIFEST, SEEDS, document, mean_rate, rate
 
 NAMES = [
@@ -387,27 +388,12 @@ def test_the_html_holds_findings_matrix_seeds_gaps_calibrations_and_deployment(w
     assert "Hazards, asked with native · none" in html
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_chromium_shows_a_whole_study_without_error_or_sideways_scrolling(
     whole: dict[str, Any], tmp_path: Path, width: int
 ) -> None:
-    from playwright.sync_api import sync_playwright
-
     (tmp_path / "report.html").write_text(render(whole, MANIFEST, [], power=whole["power"]), encoding="utf-8")
-    said: list[str] = []
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
-        page.goto((tmp_path / "report.html").as_uri())
-        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        wide = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-        browser.close()
-    assert said == []
-    assert wide[0] <= wide[1]
+    seen = opened(tmp_path / "report.html", width=width)
+    assert seen.said == []
+    assert seen.scroll_width <= seen.window_width

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from multitask_bench.schema import Outcome
 from multitask_bench.study.folder import transcripts
 from multitask_bench.study.results import results_of
 from tests.ledgers import arm, ledger, saying
+from tests.report.browser import CHROMIUM, opened
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">{{ 7 * 7 }}"
 ARMS = {
@@ -67,27 +67,11 @@ def test_how_the_answers_were_decoded_is_said(temperature: float, said: str) -> 
     assert ("Greedy" in html) == (temperature == 0)
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_chromium_shows_it_without_error_request_or_sideways_scrolling(tmp_path: Path, width: int) -> None:
-    from playwright.sync_api import sync_playwright
-
     (tmp_path / "report.html").write_text(report(EVIL, show_responses=True))
-    said: list[str] = []
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
-        page.goto((tmp_path / "report.html").as_uri())
-        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        wide = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-        title = page.title()
-        browser.close()
-    assert said == []
-    assert title != "owned"
-    assert wide[0] <= wide[1]
+    seen = opened(tmp_path / "report.html", width=width)
+    assert seen.said == []
+    assert seen.title != "owned"
+    assert seen.scroll_width <= seen.window_width
