@@ -60,11 +60,6 @@ class Labelled(NamedTuple):
     """Of the file or files read."""
 
 
-def label_sets() -> tuple[str, ...]:
-    """The names of the public sets that are read from a file."""
-    return tuple(_READERS)
-
-
 def read_labels(labels: str, file: Path | None = None) -> Labelled:
     """The set named ``labels`` from ``file``, or the own file ``labels``.
 

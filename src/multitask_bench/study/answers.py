@@ -14,6 +14,8 @@ from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome
 
 Row = Mapping[str, Any]
 BUNDLED_SOURCE = "bundled"
+REFERENCE_FORM = "text_generation"
+"""The form that the others are held against."""
 
 
 class Calibration(NamedTuple):

@@ -13,21 +13,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
+from multitask_bench.report._select import SATURATED, SHOWN
+from multitask_bench.report.summary import SEEDS_FOR_A_TASK
 from multitask_bench.stats.crossed import Crossed, crossed
 from multitask_bench.stats.paired import holm
-from multitask_bench.study.answers import Answers, Calibration, Row, mean_by_intent, paired_forms
+from multitask_bench.study.answers import REFERENCE_FORM, Answers, Calibration, Row, mean_by_intent, paired_forms
 from multitask_bench.study.contrasts import contrast, with_holm
 
 Facts = dict[str, Any]
-SEEDS_FOR_A_TASK = 3
-SHOWN = 0.05
 SUPPORTED, CONTRADICTED, CANNOT_TELL = "supported", "contradicted", "cannot tell"
-SATURATED = 0.85
-"""Where both forms are answered so often, a gap cannot be seen."""
 
 HIGH_TASKS, LOW_TASKS = ("code", "translation"), ("summarization", "classification")
 WEAK_FORMS = ("translation", "classification")
-REFERENCE_FORM = "text_generation"
 TWIN_MARGIN = 0.10
 """Rise of twins refused up to which a repair is non-inferior, as a fraction; stated before any run."""
 METRIC_MARGIN = 0.05

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
+from multitask_bench.report._select import SHOWN
 from multitask_bench.stats.rates import clustered_rate
 from multitask_bench.stats.variance import variance_split
 from multitask_bench.study.answers import (
+    REFERENCE_FORM,
     Answers,
     Calibration,
     Row,
@@ -27,10 +29,6 @@ from multitask_bench.study.answers import (
 from multitask_bench.study.contrasts import contrast, with_holm
 
 Facts = dict[str, Any]
-REFERENCE_FORM = "text_generation"
-FEW_SEEDS = 5
-"""Below so many seeds a t interval over them is the honest one (METHODS section 4.4)."""
-SHOWN = 0.05
 
 
 def grid_of(rows: Sequence[Row]) -> Facts:

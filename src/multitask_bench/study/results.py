@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 from multitask_bench.data import benign
 from multitask_bench.errors import ConfigError, DataError, UnknownNameError
+from multitask_bench.report.summary import SEEDS_FOR_A_TASK
 from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome
 from multitask_bench.stats.gate import FormPairs, GateResult, decide
 from multitask_bench.stats.power import detectable_rise
 from multitask_bench.stats.rates import answered_bounds, clustered_rate, rate
 from multitask_bench.study.answers import BUNDLED_SOURCE, Calibration, is_hit, source_order
 from multitask_bench.study.contrasts import over_intents, over_pairs, with_holm
-from multitask_bench.study.findings import SEEDS_FOR_A_TASK, findings
+from multitask_bench.study.findings import findings
 from multitask_bench.study.grid import grid_of
 from multitask_bench.study.probes import form_rank
 

@@ -14,7 +14,7 @@ from typing import Any
 from multitask_bench.errors import MissingExtraError, MtbError
 from multitask_bench.mitigations import mitigations
 from multitask_bench.models.load import Local
-from multitask_bench.records import digest, dump_jsonl, read_json, whole_folder, write_json, write_text
+from multitask_bench.records import digest, dump_jsonl, whole_folder, write_json, write_text
 from multitask_bench.schema import Message
 from multitask_bench.study.config import Study
 from multitask_bench.study.plan import AlignStep, AnswerStep, LogStep, Plan, Source, TrainStep, task_name
@@ -282,9 +282,3 @@ def step_state(run: Path, key: str) -> bool:
     """Whether a step's result is in the run folder."""
     folder = run / "steps" / key
     return any((folder / name).exists() for name in ("done.json", "adapter", "model"))
-
-
-def read_done(run: Path, key: str) -> dict[str, Any]:
-    """The marker of a finished answer or log step."""
-    value: dict[str, Any] = read_json(run / "steps" / key / "done.json")
-    return value
