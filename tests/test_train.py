@@ -49,14 +49,26 @@ def test_training_raises_the_probability_of_the_trained_answer_and_leaves_the_ba
     assert file_digest(tiny_model / "model.safetensors") == before
 
 
-def test_a_batch_has_the_loss_and_gradient_of_separate_rows(tiny_model: Path) -> None:
+@pytest.mark.parametrize("way", ["_row_by_row", "_all_at_once"])
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_batch_has_the_loss_and_gradient_of_separate_rows(
+    tiny_model: Path, way: str, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from multitask_bench.train import _attention
     from multitask_bench.train._attention import PER_ROW, concatenated
+
+    monkeypatch.setattr(_attention, "_row_by_row", getattr(_attention, way))  # on a CPU either may be asked
 
     tok = AutoTokenizer.from_pretrained(tiny_model)
     pairs = [encode_row(tok, row) for row in [*_says("no", 3), *_says("a longer answer", 2)]]
+    if not alike:
+        pairs = [
+            pairs[0],
+            *(p._replace(input_ids=p.input_ids[i:], labels=p.labels[i:]) for i, p in enumerate(pairs, 1)),
+        ]
     batch = concatenated([p._asdict() for p in pairs])
-    assert batch["cu_seq_lens_q"][1] > 5  # the rows do share a start
-    assert batch["input_ids"].numel() < sum(len(p.input_ids) for p in pairs)
+    assert (batch["cu_seq_lens_q"][1] > 5) == alike  # whether the rows share a start
+    assert (batch["input_ids"].numel() < sum(len(p.input_ids) for p in pairs)) == alike
 
     def loss_and_gradient(*, joined: bool) -> tuple[float, torch.Tensor]:
         model = AutoModelForCausalLM.from_pretrained(tiny_model, attn_implementation=PER_ROW if joined else "sdpa")
