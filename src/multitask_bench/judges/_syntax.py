@@ -75,10 +75,14 @@ del (
 )
 
 
+# "5a", "C3a", "Figure 2", "a.m." and "la la": labels and sounds whose letters look like articles.
+_LABEL = re.compile(r"\b[^\W\d_]*\d+[^\W_]*\b|\b[ap]\. ?m\b\.?|\b([a-z]{2})(?: \1\b)+", re.I)
+
+
 def tokens(text: str) -> list[str]:
     """The words in order, with ``.`` and ``,`` where the text pauses."""
     out: list[str] = []
-    for piece in re.findall(r"[.!?;:\n…]+|,|[^.!?;:\n…,]+", text):
+    for piece in re.findall(r"[.!?;:\n…]+|,|[^.!?;:\n…,]+", _LABEL.sub("0", text)):
         if piece == ",":
             out.append(",")
         elif piece[0] in ".!?;:\n…":

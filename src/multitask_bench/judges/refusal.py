@@ -14,6 +14,7 @@ from typing_extensions import override
 from multitask_bench.judges import _coherence
 from multitask_bench.judges._reading import read_answer
 from multitask_bench.judges._spec import JudgeSpec, judges
+from multitask_bench.judges._wrapping import without_reasoning
 from multitask_bench.schema import Judgment, Outcome, Response
 
 
@@ -22,7 +23,7 @@ class RefusalJudge(JudgeSpec):
     """The offline judge: the gate first, then the refusal structure, in English and French."""
 
     name: ClassVar[str] = "refusal"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     @override
     def judge(self, responses: Sequence[Response]) -> list[Judgment]:
@@ -33,6 +34,7 @@ def judge_one(response: Response) -> Judgment:
     """The judgment of one response; an answer that never came is `unscored`."""
     if response.error is not None:
         return Judgment(id=response.id, outcome=Outcome.UNSCORED, reason=f"no answer: {response.error}"[:300])
+    response = response.model_copy(update={"text": without_reasoning(response.text)})
     stopped = _coherence.check(response)
     if stopped is not None:
         return stopped
