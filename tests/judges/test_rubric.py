@@ -239,6 +239,6 @@ def test_the_caller_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     api = get_model("mockllm/model", custom_outputs=output)
     monkeypatch.setattr(inspect_model, "get_model", lambda *_, **__: api)
     rows = [Response(id=str(i), prompt="x", text=word) for i, word in enumerate(OUTCOMES)]
-    _, verb = cli.opened("rubric", "mockllm/model", (), answers=len(rows))
+    _, verb = cli.opened("rubric", {"model": "mockllm/model"}, (), answers=len(rows))
     assert [j.outcome.value for j in verb(rows)] == list(OUTCOMES)
     assert asyncio.run(asyncio.sleep(0)) is None

@@ -56,13 +56,16 @@ def card_file(name: str, config_hash: str) -> Path:
 
 
 def keep_card(made: dict[str, Any]) -> Path:
-    """Write ``made`` to the user's cards; rows on other sets that stand there stay, those on its sets are replaced."""
+    """Write ``made`` to the user's cards; rows on its sets, cut to as many words, are replaced, and all others stay."""
     path = card_file(made["judge"], made["config_hash"])
     before = _own(made["judge"], made["config_hash"])
     if before is not None:
-        sets = {row["set"] for row in made["measured"]}
+        sets = {(row["set"], row.get("truncated_words")) for row in made["measured"]}
         merged = {
-            key: [*(row for row in before.get(key, []) if row["set"] not in sets), *made[key]]
+            key: [
+                *(row for row in before.get(key, []) if (row["set"], row.get("truncated_words")) not in sets),
+                *made[key],
+            ]
             for key in ("measured", "slices")
         }
         by = " ".join(dict.fromkeys([before["labelled_by"], made["labelled_by"]]))

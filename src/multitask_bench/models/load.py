@@ -161,7 +161,10 @@ def open_local(name: str, *, adapter: str | Path | None = None, base: str | None
         return _with_adapter(Local(path.name, path), adapter)
     wanted = hub_id(name)
     if wanted is not None:
-        return _with_adapter(Local(wanted.id, hub_folder(wanted.id, revision=wanted.revision)), adapter)
+        folder = hub_folder(wanted.id, revision=wanted.revision)
+        if (folder / ADAPTER_CONFIG).is_file() and adapter is None:
+            return _with_adapter(_base_of(folder, base), folder)._replace(name=wanted.id)
+        return _with_adapter(Local(wanted.id, folder), adapter)
     hint = did_you_mean(name, [DEMO])
     raise ModelError(f"no model '{name}': not a folder, a .gguf file, '{DEMO}', a hub id or an Inspect model.{hint}")
 
@@ -403,7 +406,8 @@ def hub_folder(name: str, *, revision: str | None = None) -> Path:
             f"no model '{name}': not a local folder, and the hub does not give it ({type(err).__name__})."
         ) from err
     folder = Path(found)
-    check_weights(folder)
+    if not (folder / ADAPTER_CONFIG).is_file():  # an adapter is checked against its base
+        check_weights(folder)
     return folder
 
 

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from multitask_bench.errors import ModelError
-from multitask_bench.models.chat import stop_ids
+from multitask_bench.models.chat import IGNORED, Encoded, stop_ids
 from multitask_bench.models.load import ADAPTER_WEIGHTS, WEIGHTS, adapter_config, tensor_shapes
 from multitask_bench.models.quiet import quiet
 from multitask_bench.records import digest
@@ -34,6 +34,13 @@ class Answer(NamedTuple):
     text: str
     tokens: int
     truncated: bool
+
+
+class Loss(NamedTuple):
+    """What a row's labelled tokens cost: their summed negative log-probability in nats, and how many they are."""
+
+    nats: float
+    tokens: int
 
 
 class LocalModel:
@@ -124,6 +131,37 @@ class LocalModel:
             text = self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
             answers.append(Answer(text.strip(), len(ids), not ended))
         return answers
+
+    def loss_of(self, rows: Sequence[Encoded], *, batch_size: int = 16) -> list[Loss]:
+        """The loss of each row on its labels (`models.chat.encode_row`), in order.
+
+        Raises: ModelError: a row that does not fit into the context.
+        """
+        for row in rows:
+            self.check_length(len(row.input_ids), max_new_tokens=0)
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i].input_ids))
+        found: dict[int, Loss] = {}
+        with torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
+                found |= zip(batch, self._losses([rows[i] for i in batch]), strict=True)
+        return [found[i] for i in range(len(rows))]
+
+    def _losses(self, rows: Sequence[Encoded]) -> list[Loss]:
+        width = max(len(row.input_ids) for row in rows)
+        # Right padding: nothing is generated, and what stands before a pad does not see it.
+        ids = torch.full((len(rows), width), min(self.stops), device=self.device)
+        labels = torch.full((len(rows), width), IGNORED, device=self.device)
+        for i, row in enumerate(rows):
+            ids[i, : len(row.input_ids)] = torch.tensor(row.input_ids, device=self.device)
+            labels[i, : len(row.labels)] = torch.tensor(row.labels, device=self.device)
+        mask = torch.tensor([[j < len(row.input_ids) for j in range(width)] for row in rows], device=self.device)
+        logits = self.model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits[:, :-1]
+        nats = torch.nn.functional.cross_entropy(
+            logits.float().transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none"
+        )
+        counts = (labels[:, 1:] != IGNORED).sum(-1)
+        return [Loss(*pair) for pair in zip(nats.sum(-1).tolist(), counts.tolist(), strict=True)]
 
     def _decoded(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, choose: Chooser) -> list[list[int]]:
         shared = _shared_prefix(prompts)

@@ -53,11 +53,16 @@ class AnswerStore:
         self.folder = folder
 
     def missing(self, batches: Sequence[Sequence[Question]]) -> Iterator[tuple[Path, Sequence[Question]]]:
-        """The batches that have no file yet, with the file each belongs in."""
+        """The batches that have no file yet, with the file each belongs in.
+
+        Questions that other batches have answered, as where a part was asked before the whole, are not asked again.
+        """
+        stored = self.read().keys()
         for batch in batches:
             path = self.folder / f"batch-{digest([q.key for q in batch])[:16]}.jsonl"
-            if not path.is_file():
-                yield path, batch
+            left = [q for q in batch if q.key not in stored]
+            if left and not path.is_file():
+                yield path, left
 
     def write(self, path: Path, answers: Sequence[Stored]) -> None:
         """Store a finished batch, whole or not at all."""
