@@ -19,7 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from multitask_bench.audit.drawing import Question, draw, probabilities, shuffled
 from multitask_bench.stats import sequential
+from multitask_bench.stats.active import Row as Answer
+from multitask_bench.stats.active import audited_difference, audited_rate
 from multitask_bench.stats.agreement import cohen_kappa, gwet_ac1, krippendorff_alpha
 from multitask_bench.stats.crossed import crossed
 from multitask_bench.stats.exact import above_p, below_p
@@ -29,6 +32,7 @@ from multitask_bench.stats.judge_error import (
     Labelled,
     active_mean,
     borrowed_difference,
+    over_strata,
     ppi_difference,
     ppi_mean,
     rogan_gladen,
@@ -273,8 +277,7 @@ def seeds(draws: int) -> Iterator[Row]:
         yield Row(section, "`crossed`", f"{count} seeds, answers in {{-1, 0, 1}}", "50", hit / draws)
 
 
-def judges(draws: int) -> Iterator[Row]:
-    section = "Coverage of rates and differences corrected for the judge (95 %)"
+def _rogan_gladen_rows(section: str, draws: int) -> Iterator[Row]:
     for n in (100, 250):
         for p in (0.0, 0.05, 0.3, 0.9):
             for se, sp, m in ((0.9, 0.9, 100), (0.7, 0.95, 50), (0.97, 0.99, 30)):
@@ -282,10 +285,20 @@ def judges(draws: int) -> Iterator[Row]:
                 flagged = rng.binomial(n, p * se + (1 - p) * (1 - sp), draws).tolist()
                 hits, cleared = rng.binomial(m, se, draws).tolist(), rng.binomial(m, sp, draws).tolist()
                 found = [rogan_gladen(k, n, Card(h, m, c, m)) for k, h, c in zip(flagged, hits, cleared, strict=True)]
-                hit = np.mean([f.low is None or f.low - 1e-9 <= p <= (f.high or 0) for f in found])
+                # A card that does not fit the answers is told, and counts as not covered.
+                hit = np.mean([f.low is not None and f.low - 1e-9 <= p <= (f.high or 0) for f in found])
                 width = np.mean([(f.high or 0) - (f.low or 0) for f in found])
                 setting = f"p = {p}, sensitivity {se}, specificity {sp}, {m} labels each"
                 yield Row(section, "`rogan_gladen`", setting, str(n), float(hit), f"width {width:.2f}")
+
+
+def judges(draws: int) -> Iterator[Row]:
+    section = "Coverage of rates and differences corrected for the judge (95 %)"
+    yield from _rogan_gladen_rows(section, draws)
+    for n in (50, 250):
+        for p in (0.05, 0.3):
+            for alike in (False, True):
+                yield _strata_row(section, n, p, draws, alike=alike)
     for n, m in ((100, 20), (250, 50), (1000, 100)):
         for p in (0.02, 0.1, 0.4):
             for error in (0.01, 0.1):
@@ -299,6 +312,24 @@ def judges(draws: int) -> Iterator[Row]:
 
 def _judge(rng: np.random.Generator, truth: np.ndarray, error: float) -> np.ndarray:
     return np.where(rng.random(truth.shape) < error, 1 - truth, truth)
+
+
+def _strata_row(section: str, n: int, p: float, draws: int, *, alike: bool) -> Row:
+    """Five forms, each with a card of its own; the answers of one intent are the same in all, or unrelated."""
+    rng = rng_of("strata", n, p, alike)
+    hit, width = 0, 0.0
+    for _ in range(draws):
+        intents, estimates = rng.random(n) < p, []
+        for se, sp in ((0.95, 0.95), (0.9, 0.98), (0.9, 0.9), (0.85, 0.95), (0.95, 0.9)):
+            truth = intents if alike else rng.random(n) < p
+            flagged = np.where(truth, rng.random(n) < se, rng.random(n) >= sp).sum()
+            known = Card(int(rng.binomial(80, se)), 80, int(rng.binomial(80, sp)), 80)
+            estimates.append(rogan_gladen(int(flagged), n, known))
+        found = over_strata(estimates)
+        hit += found.low is not None and found.low <= p <= (found.high or 0)
+        width += (found.high or 0) - (found.low or 0)
+    setting = f"p = {p}, five {'like' if alike else 'unrelated'} forms, 80 labels each"
+    return Row(section, "`over_strata`", setting, str(n), hit / draws, f"width {width / draws:.2f}")
 
 
 def _masked(truth: np.ndarray, kept: np.ndarray) -> list[float | None]:
@@ -380,6 +411,70 @@ def _borrowed_row(section: str, n: int, gap: float, draws: int) -> Row:
         within += (found.lowest or 0) <= 0.18 <= (found.highest or 0)
     setting = f"sensitivity {gap:.0%} apart, 60 labels each; the range"
     return Row(section, "`borrowed_difference`", setting, str(n), within / draws, f"without range {plain / draws:.1%}")
+
+
+def audits(draws: int) -> Iterator[Row]:
+    section = "Coverage under the audit's own draw (95 %)"
+    # Of 50 answers of two arms 30 are to probes, of 200 half: these alone are drawn here, twins change nothing in them.
+    for intents in (12, 40, 100):
+        for count in (30, 100):
+            for p in (0.03, 0.1, 0.4, 0.8) if intents < 100 else (0.1, 0.4):
+                yield from _audit_rows(section, (intents, count), p, 0.1, draws)
+    for error in (0.01, 0.25):
+        for p in (0.03, 0.4):
+            yield from _audit_rows(section, (40, 60), p, error, draws)
+    for p in (0.1, 0.4):
+        yield from _audit_rows(section, (40, 100), p, 0.1, draws, stopped=0.6)
+
+
+def _audit_rows(
+    section: str, size: tuple[int, int], p: float, error: float, draws: int, *, stopped: float = 1.0
+) -> Iterator[Row]:
+    """Two arms and five forms; the judge errs twice as often on the tuned arm, and where it is unsure."""
+    (intents, count), forms = size, 5
+    rng = rng_of("audit", intents, count, p, error, stopped)
+    truths = p, p + 0.2 * (1 - p), 0.2 * (1 - p)
+    hits, widths, used = np.zeros(3), np.zeros(3), 0
+    places = [(i, f) for i in range(intents) for f in range(forms)]
+    for seed in range(draws):
+        before = (rng.random((intents, forms)) < rng.beta(2 * p, 2 * (1 - p), (intents, 1))).astype(float)
+        after = np.where(rng.random((intents, forms)) < 0.2, 1.0, before)
+        unsure = rng.random((intents, forms)) < 0.25
+        wrong = np.minimum(0.5, error * np.where(unsure, 2.0, 2 / 3))
+        scores = [np.where(rng.random(before.shape) < e, 1 - y, y) for e, y in ((wrong, before), (2 * wrong, after))]
+        questions = [Question(f"{i}.{f}", "probes", str(f), 2, float(2 * unsure[i, f])) for i, f in places]
+        chances = probabilities(questions, count)
+        order = shuffled([f"{arm} {name}" for name in draw(questions, chances, seed=seed) for arm in "ab"], seed=seed)
+        done = order[: round(stopped * len(order))]
+        share, labelled = len(done) / len(order), set(done)
+        arms = [
+            [
+                Answer(
+                    float(score[i, f]),
+                    (float(truth[i, f]),) * 2 if f"{arm} {i}.{f}" in labelled else None,
+                    chances[f"{i}.{f}"] * share,
+                    i,
+                )
+                for i, f in places
+            ]
+            for arm, score, truth in zip("ab", scores, (before, after), strict=True)
+        ]
+        pairs = [(a._replace(chance=a.chance * share), b) for a, b in zip(*arms, strict=True)]
+        for k, found in enumerate((audited_rate(arms[0]), audited_rate(arms[1]), audited_difference(pairs))):
+            hits[k] += (found.low or 0) - 1e-9 <= truths[k] <= (found.high or 0) + 1e-9
+            widths[k] += (found.high or 0) - (found.low or 0)
+        used += int(found.labels)
+    early = f", stopped at {stopped:.0%}" if stopped < 1 else ""
+    base = f"p = {p}, judge errs {error:.0%}"
+    for k, (method, setting) in enumerate(
+        (
+            ("`audited_rate`", f"{base}, base"),
+            ("`audited_rate`", f"{base} twice as often, tuned"),
+            ("`audited_difference`", f"{base} and {2 * error:.0%}"),
+        )
+    ):
+        what = f"{setting}, {used / draws:.0f} pairs labelled{early}"
+        yield Row(section, method, what, f"{intents} x {forms}", hits[k] / draws, f"width {widths[k] / draws:.2f}")
 
 
 def looks(draws: int) -> Iterator[Row]:
@@ -498,10 +593,10 @@ def powers(draws: int) -> Iterator[Row]:
                 yield Row(section, f"`{name}`", setting, str(n), shown)
 
 
-def table(rows: list[Row], draws: int, taken_s: float) -> str:
+def table(rows: list[Row], draws: int, taken_s: float, command: str) -> str:
     lines = [
         "",
-        f"Made by `python benchmarks/stats/coverage.py --draws {draws} --into docs/statistics.md`",
+        f"Made by `python benchmarks/stats/coverage.py --draws {draws}{command}`",
         f"in {taken_s / 60:.0f} minutes on one core.",
     ]
     for section in dict.fromkeys(row.section for row in rows):
@@ -523,6 +618,7 @@ PARTS = (
     gate_codes,
     seeds,
     judges,
+    audits,
     looks,
     helpfulness,
     agreements,
@@ -543,7 +639,8 @@ def main() -> None:
             begun = time.monotonic()
             rows += part(args.draws)
             print(f"{part.__name__}: {time.monotonic() - begun:.0f} s", flush=True)
-    text = table(rows, args.draws, time.monotonic() - start)
+    command = (f" --only {args.only}" if args.only else "") + (f" --into {args.into}" if args.into else "")
+    text = table(rows, args.draws, time.monotonic() - start, command)
     if args.into is None:
         print(text)
         return

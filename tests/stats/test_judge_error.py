@@ -6,8 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from multitask_bench.stats.judge_error import (
+    FLAWLESS,
     Borrowed,
     Card,
     Estimate,
@@ -15,10 +18,13 @@ from multitask_bench.stats.judge_error import (
     _apart,
     active_mean,
     borrowed_difference,
+    independent,
+    over_strata,
     ppi_difference,
     ppi_mean,
     rogan_gladen,
 )
+from multitask_bench.stats.rates import clustered_rate, rate
 
 CARD = Card(hits=90, positives=100, cleared=95, negatives=100)
 
@@ -45,16 +51,65 @@ def test_the_interval_is_the_one_of_lang_and_reiczigel(flagged, n, card, low, hi
 
 
 def test_a_correction_stays_between_0_and_1_and_inside_its_interval():
-    for flagged in (0, 1, 50, 100):
+    for flagged in (14, 20, 50, 72):
         found = rogan_gladen(flagged, 100, Card(70, 100, 80, 100))
         assert 0 <= found.low <= found.value <= found.high <= 1
+        assert found.low < found.high
     assert rogan_gladen(0, 100, CARD).value == 0.0
+
+
+@pytest.mark.parametrize("flagged", [0, 100])
+def test_a_card_that_does_not_fit_the_answers_corrects_nothing(flagged):
+    # With 20 % false alarms and 30 % misses, neither none nor all of 100 rows are flagged.
+    assert rogan_gladen(flagged, 100, Card(70, 100, 80, 100)) == Estimate(None, None, None, 100, 200)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_rate_over_forms_covers_whether_the_forms_of_an_intent_are_alike_or_not(alike):
+    rng = np.random.default_rng(9)
+    forms, intents, trials, covered = 3, 60, 400, 0
+    for _ in range(trials):
+        shared = rng.random(intents) < 0.3
+        estimates = []
+        for sensitivity, specificity in ((0.9, 0.95), (0.8, 0.9), (0.95, 0.85)):
+            truth = shared if alike else rng.random(intents) < 0.3
+            said = np.where(truth, rng.random(intents) < sensitivity, rng.random(intents) > specificity)
+            card = Card(int(rng.binomial(70, sensitivity)), 70, int(rng.binomial(70, specificity)), 70)
+            estimates.append(rogan_gladen(int(said.sum()), intents, card))
+        found = over_strata(estimates)
+        covered += found.low <= 0.3 <= found.high
+        assert found.n == forms * intents
+    assert covered / trials >= 0.94
+
+
+def test_a_form_that_cannot_be_corrected_leaves_the_total_uncorrected():
+    fine = rogan_gladen(40, 100, CARD)
+    assert over_strata([fine]) == fine
+    assert over_strata([fine, Estimate(None, None, None, 50, 0)]).value is None
+    assert over_strata([]).value is None
+    two = over_strata([fine, rogan_gladen(10, 300, CARD)])
+    assert fine.value > two.value > rogan_gladen(10, 300, CARD).value
+    assert two.value == pytest.approx((100 * fine.value + 300 * rogan_gladen(10, 300, CARD).value) / 400)
+
+
+@given(k=st.integers(0, 300), n=st.integers(1, 300))
+def test_an_interval_says_how_many_rows_it_is_worth(k, n):
+    k = min(k, n)
+    found = rate(k, n)
+    assert independent(found.value, found.low, found.high, most=10_000) == pytest.approx(n, rel=1e-3)
+    assert independent(found.value, found.low, found.high, most=n / 2) <= n / 2
+
+
+def test_labels_of_recurring_prompts_are_worth_fewer():
+    # Ten prompts of thirty models each, where the prompt decides: worth ten labels, not three hundred.
+    found = clustered_rate([[i < 7] * 30 for i in range(10)])
+    assert independent(found.value, found.low, found.high, most=300) < 15
 
 
 @pytest.mark.parametrize("card", [Card(50, 100, 50, 100), Card(10, 100, 20, 100), Card(0, 0, 9, 10), Card(9, 10, 0, 0)])
 def test_a_judge_no_better_than_chance_corrects_nothing(card):
     assert rogan_gladen(10, 100, card).value is None
-    assert borrowed_difference(a_only=0, b_only=9, both=3, n=50, card=card) == Borrowed(*[None] * 6)
+    assert borrowed_difference(a_only=0, b_only=9, both=3, n=50, card=card) == Borrowed(*[None] * 7)
 
 
 @pytest.mark.parametrize("p", [0.0, 0.05, 0.3])
@@ -64,7 +119,8 @@ def test_the_corrected_rate_covers_where_the_plain_one_does_not(p):
     for _ in range(800):
         card = Card(int(rng.binomial(60, 0.9)), 60, int(rng.binomial(60, 0.85)), 60)
         found = rogan_gladen(int(rng.binomial(200, p * 0.9 + (1 - p) * 0.15)), 200, card)
-        covered += found.low <= p <= found.high
+        # A card that does not fit is told, not counted as right.
+        covered += found.low is not None and found.low <= p <= found.high
     assert covered / 800 >= 0.93
 
 
@@ -214,6 +270,7 @@ def test_differential_error_widens_the_range_and_a_tipping_point_removes_the_sig
     assert 0 < found.tipping < 0.5
     assert borrowed_difference(**counts, differential=found.tipping + 1e-4).lowest <= 0
     assert borrowed_difference(**counts, differential=found.tipping - 1e-3).lowest > 0
+    assert found.tipping < found.reversal < 0.5
     mirrored = borrowed_difference(**{**counts, "a_only": 30, "b_only": 5})
     assert mirrored.tipping == pytest.approx(found.tipping, abs=1e-3)
     assert mirrored.highest == pytest.approx(-found.lowest)
@@ -224,6 +281,25 @@ def test_a_difference_that_is_not_shown_has_nothing_to_tip_and_a_huge_one_is_har
     small = borrowed_difference(a_only=2, b_only=30, both=10, n=300, card=CARD).tipping
     huge = borrowed_difference(a_only=0, b_only=280, both=0, n=300, card=CARD).tipping
     assert huge is None or huge > 5 * small
+
+
+def test_a_good_judge_tips_where_a_flawless_one_does_and_a_poor_one_sooner():
+    counts = {"a_only": 4, "b_only": 44, "both": 6, "n": 200}
+    cards = (FLAWLESS, Card(9e5, 1e6, 9e5, 1e6), Card(8e5, 1e6, 8e5, 1e6), Card(95e4, 1e6, 7e5, 1e6))
+    without, good, poor, bad = (borrowed_difference(**counts, card=card) for card in cards)
+    assert (without.value, without.reversal) == pytest.approx((0.2, 0.2), abs=1e-3)
+    assert poor.value == pytest.approx(0.2 / 0.6)
+    assert good.tipping == pytest.approx(without.tipping, abs=0.01)
+    assert without.tipping > poor.tipping > 0.75 * without.tipping
+    assert poor.tipping > bad.tipping > 0.6 * without.tipping
+    assert without.lowest < without.low < without.high < without.highest
+
+
+def test_the_sign_of_a_difference_goes_when_the_judges_errors_make_up_all_of_it():
+    none = borrowed_difference(a_only=10, b_only=10, both=5, n=200, card=CARD)
+    assert (none.value, none.reversal) == (0.0, 0.0)
+    # Nothing at all is answered before, all after: no judge that tells more than chance makes that up.
+    assert borrowed_difference(a_only=0, b_only=300, both=0, n=300, card=CARD, differential=0.05).lowest > 0.8
 
 
 def test_the_range_covers_a_judge_that_errs_five_points_more_in_one_arm():

@@ -15,6 +15,7 @@ from multitask_bench.stats.power import (
     intents_needed,
     intents_to_settle,
     rate_intents_to_settle,
+    rise_shown,
     rows_for_noninferiority,
 )
 
@@ -79,6 +80,18 @@ def test_the_number_that_settles_it_does_so_about_four_times_in_five(a_share, b_
     test = above_p if b_share - a_share > 0.05 else below_p
     settled = sum(test(a_only=a_only, b_only=b_only, n=n, margin=0.05) <= 0.05 for a_only, b_only, _ in drawn)
     assert 0.70 <= settled / 400 <= 0.92
+
+
+@pytest.mark.parametrize("n", [60, 242])
+def test_the_rise_that_the_gate_shows_is_shown_about_four_times_in_five(n):
+    rise = rise_shown(n, discordant_share=0.2, margin=0.05)
+    assert rise is not None
+    share = max(0.2, rise)
+    shares = [(share - rise) / 2, (share + rise) / 2, 1 - share]
+    drawn = np.random.default_rng(3).multinomial(n, shares, 400).tolist()
+    shown = sum(above_p(a_only=a, b_only=b, n=n, margin=0.05) <= 0.05 for a, b, _ in drawn)
+    assert 0.70 <= shown / 400 <= 0.92
+    assert rise_shown(2, discordant_share=0.2, margin=0.05) is None
 
 
 def test_a_rise_at_the_margin_is_never_settled():

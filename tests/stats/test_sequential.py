@@ -13,6 +13,7 @@ from multitask_bench.stats.paired import mcnemar_exact
 from multitask_bench.stats.sequential import (
     EarlyGate,
     anytime_p,
+    anytime_rate_p,
     bets,
     betting_sequence,
     discordant_e,
@@ -141,7 +142,40 @@ def test_the_early_gate_stops_at_a_clear_rise_in_one_form_and_at_no_change_in_al
 
 
 def test_a_saturated_form_bars_an_early_zero():
-    assert fed({"own": [(True, True)] * 120}).code() is None
+    gate = fed({"own": [(True, True)] * 120})
+    assert gate.code() is None
+    assert gate.statuses()["own"].status == "saturated"
+
+
+def test_a_barred_form_keeps_the_early_gate_from_zero_and_not_from_three():
+    still, risen = [(False, False)] * 120, [(False, True)] * 30
+    assert fed({"a": still, "b": still}).code(barred={"b"}) is None
+    assert fed({"a": risen, "b": still}).code(barred={"b"}) == 3
+    assert fed({"a": risen, "b": still}).code(barred={"a"}) is None
+    # Two of twelve forms are needed to see it: the family holds barred forms, too.
+    many = {str(i): still for i in range(12)} | {"up": [(False, True)] * 8}
+    assert fed({"up": many["up"]}).statuses()["up"].status == "rise"
+    assert fed(many).statuses(barred={str(i) for i in range(12)})["up"].status == "inconclusive"
+
+
+def test_the_largest_rate_bars_an_early_zero_and_gives_an_early_three():
+    often, still = [(True, True)] * 40, [(False, False)] * 120
+    assert fed({"a": still}, max_rate=0.1).code() == 0
+    some = ([(False, False)] * 7 + [(True, True)]) * 15
+    assert fed({"a": some}, max_rate=0.2).code() == 0
+    assert fed({"a": some}, max_rate=0.11).code() is None
+    gate = fed({"a": often, "b": still}, max_rate=0.5)
+    assert (gate.code(), gate.statuses()["a"].rate) == (3, "above")
+    with pytest.raises(ValueError, match="largest rate"):
+        EarlyGate(["a"], max_rate=5)
+
+
+def test_a_share_on_its_limit_is_rarely_ever_shown_to_be_above():
+    rng = np.random.default_rng(12)
+    wrong = sum(anytime_rate_p((rng.random(300) < 0.1).tolist(), limit=0.1) <= 0.05 for _ in range(400))
+    assert wrong / 400 <= 0.08
+    assert anytime_rate_p([], limit=0.1) == 1.0
+    assert anytime_rate_p([True], limit=0.0) < 1.0
 
 
 def test_a_smaller_alpha_needs_more_and_impossible_settings_are_refused():

@@ -13,7 +13,7 @@ Medicine 24, 729-740, do for paired shares), and labels are counted in degrees o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,12 +27,15 @@ MOST_DIFFERENTIAL = 0.5
 
 
 class Card(NamedTuple):
-    """A judge against labels: of ``positives`` true ones it found ``hits``, of ``negatives`` it cleared ``cleared``."""
+    """A judge against labels: of ``positives`` true ones it found ``hits``, of ``negatives`` it cleared ``cleared``.
 
-    hits: int
-    positives: int
-    cleared: int
-    negatives: int
+    Counts need not be whole: labels of prompts that recur are worth fewer independent ones (`independent`).
+    """
+
+    hits: float
+    positives: float
+    cleared: float
+    negatives: float
 
     @property
     def sensitivity(self) -> float:
@@ -43,6 +46,14 @@ class Card(NamedTuple):
         return self.cleared / self.negatives
 
 
+FLAWLESS = Card(10**12, 10**12, 10**12, 10**12)
+"""A judge that errs nowhere, known for certain: what a tipping point starts from where no card fits.
+
+With a sensitivity and specificity of 90 % the tipping point is the same to a point, since both the difference and what
+makes it up are divided by sensitivity + specificity - 1; with 80 % it is a fifth, with 70 % up to a third smaller.
+"""
+
+
 class Estimate(NamedTuple):
     """A corrected rate or difference, as fractions; all None where the correction is not identified."""
 
@@ -51,7 +62,7 @@ class Estimate(NamedTuple):
     high: float | None
     n: int
     """Judged rows."""
-    labels: int
+    labels: float
     """Labels that it rests on: those of the card, or of this run."""
 
 
@@ -67,6 +78,8 @@ class Borrowed(NamedTuple):
     highest: float | None
     tipping: float | None
     """The smallest differential error at which the interval holds 0; 0.0: it does without any; None: none up to 0.5."""
+    reversal: float | None
+    """The smallest at which the difference itself is 0 or of the other sign; None: none up to 0.5."""
 
 
 class Labelled(NamedTuple):
@@ -81,7 +94,9 @@ def rogan_gladen(flagged: int, n: int, card: Card, *, confidence: float = 0.95) 
 
     Source: Rogan and Gladen (1978), Am. J. Epidemiol. 107, 71-76; Lang and Reiczigel (2014), Preventive Veterinary
     Medicine 113, 13-22; for judges, Lee et al. (2025), arXiv 2511.21140. All None where the card says no more
-    than chance (sensitivity + specificity <= 1) or holds no labels. Raises: ValueError: impossible counts.
+    than chance (sensitivity + specificity <= 1), holds no labels, or does not fit: the whole interval lies outside
+    [0, 1], as where fewer rows are flagged than the card's false alarms alone would make.
+    Raises: ValueError: impossible counts.
     """
     _check_card(card)
     if not 0 <= flagged <= n:
@@ -99,8 +114,46 @@ def rogan_gladen(flagged: int, n: int, card: Card, *, confidence: float = 0.95) 
     from_se, from_sp = share * se * (1 - se) / m1, (1 - share) * sp * (1 - sp) / m0
     center = share + 2 * z * z * (from_se - from_sp)
     half = z * math.sqrt(p * (1 - p) / total + share * from_se + (1 - share) * from_sp) / informed
+    if not center - half < 1 or not center + half > 0:
+        return Estimate(None, None, None, n, labels)
     value = _clip((flagged / n + card.specificity - 1) / plain)
     return Estimate(value, min(value, _clip(center - half)), max(value, _clip(center + half)), n, labels)
+
+
+def over_strata(estimates: Sequence[Estimate]) -> Estimate:
+    """The share over several strata, such as forms, each corrected with a card of its own; weighted by rows.
+
+    The limits are averaged like the values, as if all strata erred in the same direction at once: the same intents
+    stand in every form, and how alike they are is not known. So the interval is wide, never narrow. All None where
+    a stratum has no estimate.
+    """
+    n, labels = sum(one.n for one in estimates), sum(one.labels for one in estimates)
+    if n == 0 or any(one.value is None for one in estimates):
+        return Estimate(None, None, None, n, labels)
+    value, low, high = (
+        math.fsum(float(getattr(one, end)) * one.n for one in estimates) / n for end in ("value", "low", "high")
+    )
+    return Estimate(value, min(low, value), max(high, value), n, labels)
+
+
+def independent(value: float, low: float, high: float, *, most: float) -> float:
+    """How many independent rows a share with the 95 % interval of `stats.rates` is worth; at most ``most``.
+
+    Inverts Wilson's interval, and Clopper and Pearson's at 0 and 1: a card holds intervals that allow for recurring
+    prompts, and so its counts overstate what it knows.
+    """
+    width = high - low
+    if not 0 < width < 1:
+        return most
+    if value in (0.0, 1.0):
+        return min(most, math.log(0.025) / math.log1p(-width))
+    z = NormalDist().inv_cdf(0.975)
+    fewest, rows = 0.01, float(most)
+    for _ in range(60):
+        middle = (fewest + rows) / 2
+        wide = 2 * z * math.sqrt(value * (1 - value) / middle + z * z / (4 * middle**2)) / (1 + z * z / middle)
+        fewest, rows = (middle, rows) if wide > width else (fewest, middle)
+    return rows
 
 
 def ppi_mean(judged: Sequence[float], labels: Sequence[float | None], *, confidence: float = 0.95) -> Estimate:
@@ -157,23 +210,25 @@ def ppi_difference(
 
 
 def borrowed_difference(
-    *, a_only: int, b_only: int, both: int, n: int, card: Card, differential: float = 0.05
+    *, a_only: float, b_only: float, both: float, n: float, card: Card, differential: float = 0.05
 ) -> Borrowed:
     """A difference of flagged shares on ``n`` pairs, corrected with a card that was made on other rows.
 
     Judged alike in both arms, only its size changes: it is divided by sensitivity + specificity - 1. What removes its
     sign is a judge that errs otherwise on the tuned model's answers, and no card made elsewhere excludes that.
     Hence the range over sensitivities and specificities that lie up to ``differential`` apart (half of it on
-    either side of the card's), and the tipping point. 95 % intervals by the delta method, smoothed as above.
+    either side of the card's), and the tipping points. 95 % intervals by the delta method, smoothed as above.
+    Counts need not be whole: pairs that hang together (an intent in five forms) are counted as the fewer independent
+    ones that they are worth.
     Source: quantitative bias analysis, Fox, MacLehose and Lash (2021), chapter 6. All None where the
     card says no more than chance. Raises: ValueError: impossible counts.
     """
     _check_card(card)
-    if min(a_only, b_only, both) < 0 or a_only + b_only + both > n:
+    if min(a_only, b_only, both) < 0 or a_only + b_only + both > n * (1 + 1e-9):
         raise ValueError(f"a_only={a_only}, b_only={b_only} and both={both} do not fit into n={n} pairs")
     if not 0 <= differential <= MOST_DIFFERENTIAL:
         raise ValueError(f"a differential error lies between 0 and {MOST_DIFFERENTIAL}, not {differential}")
-    nothing = Borrowed(None, None, None, None, None, None)
+    nothing = Borrowed(None, None, None, None, None, None, None)
     if n == 0 or min(card.positives, card.negatives) == 0 or card.sensitivity + card.specificity <= 1:
         return nothing
     pairs = _Pairs(a_only, b_only, both, n, card)
@@ -181,14 +236,14 @@ def borrowed_difference(
     if value is None or low is None or high is None:
         return nothing
     lowest, highest = pairs.worst(differential)
-    return Borrowed(value, low, high, lowest, highest, _tipping(pairs, low, high))
+    return Borrowed(value, low, high, lowest, highest, _tipping(pairs, low, high), _reversal(pairs, value))
 
 
 class _Pairs(NamedTuple):
-    a_only: int
-    b_only: int
-    both: int
-    n: int
+    a_only: float
+    b_only: float
+    both: float
+    n: float
     card: Card
 
     def corrected(self, se_gap: float, sp_gap: float) -> tuple[float | None, float | None, float | None]:
@@ -232,10 +287,28 @@ def _tipping(pairs: _Pairs, low: float, high: float) -> float | None:
         lowest, highest = pairs.worst(differential)
         return lowest <= 0 if low > 0 else highest >= 0
 
+    return _smallest(tipped)
+
+
+def _reversal(pairs: _Pairs, value: float) -> float | None:
+    if value == 0:
+        return 0.0
+
+    def reversed_(differential: float) -> bool:
+        # The value moves one way with either gap, so that its worst lies in a corner.
+        gaps = (-differential, differential)
+        found = [pairs.corrected(se_gap, sp_gap)[0] for se_gap in gaps for sp_gap in gaps]
+        return any(one is None or one * value <= 0 for one in found)
+
+    return _smallest(reversed_)
+
+
+def _smallest(tipped: Callable[[float], bool]) -> float | None:
+    """The smallest differential error that tips, to a twentieth of a point; None where none up to the most does."""
     if not tipped(MOST_DIFFERENTIAL):
         return None
     inside, outside = 0.0, MOST_DIFFERENTIAL
-    for _ in range(20):
+    for _ in range(10):
         middle = (inside + outside) / 2
         inside, outside = (inside, middle) if tipped(middle) else (middle, outside)
     return outside

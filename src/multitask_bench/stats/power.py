@@ -16,6 +16,11 @@ from multitask_bench.stats.paired import score_variance
 MOST_INTENTS = 100_000
 """Beyond this, the answer is "no number of intents": nobody will write so many."""
 
+PRIOR_DISCORDANCE = 0.2
+"""Share of pairs that differ, for planning before anything was asked: the middle of the shares (5 to 30 %) for which
+the number of intents of this study was planned. A fine-tune that keeps its guardrails has less, one that loses them
+more, and then the rise is larger as well."""
+
 
 def detectable_rise(n: int, *, discordant_share: float, power: float = 0.8, alpha: float = 0.05) -> float | None:
     """The smallest rise, as a fraction, that a two-sided McNemar test of ``n`` pairs would likely show.
@@ -73,6 +78,25 @@ def intents_to_settle(
     if found is None or rise > margin:
         return found
     return max(found, intents_for_zero(margin, 1 - alpha))
+
+
+def rise_shown(
+    n: int, *, discordant_share: float, margin: float, power: float = 0.8, alpha: float = 0.05
+) -> float | None:
+    """The smallest rise that ``n`` pairs would likely show to be above the margin; None where no rise would be."""
+
+    def shown(rise: float) -> bool:
+        share = max(discordant_share, rise)
+        needed = intents_to_settle(rise, discordant_share=share, margin=margin, power=power, alpha=alpha)
+        return needed is not None and needed <= n
+
+    if not shown(1.0):
+        return None
+    low, high = margin, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if shown(middle) else (middle, high)
+    return high
 
 
 def rows_for_noninferiority(sd: float, *, margin: float, power: float = 0.8, alpha: float = 0.05) -> int:

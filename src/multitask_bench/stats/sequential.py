@@ -9,10 +9,20 @@ are not independent, but vary less than independent ones: by simulation the boun
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from multitask_bench.stats.gate import SATURATED
+from multitask_bench.stats.gate import (
+    SATURATED,
+    FormPairs,
+    Judged,
+    Limits,
+    RateStatus,
+    Status,
+    barred_result,
+    cannot_judge,
+    reason,
+)
 from multitask_bench.stats.paired import Difference, holm
 
 if TYPE_CHECKING:
@@ -96,16 +106,29 @@ def betting_sequence(differences: Sequence[float], *, confidence: float = 0.95) 
     return out
 
 
-def anytime_p(differences: Sequence[float], *, margin: float, side: Literal["above", "below"]) -> float:
+def anytime_p(
+    differences: Sequence[float], *, margin: float, side: Literal["above", "below"], aim: float = 0.05
+) -> float:
     """One-sided p that the mean of paired differences in [-1, 1] is above, or below, ``margin``; valid at any look.
 
-    1 over the largest capital so far. 1.0 without differences.
+    1 over the largest capital so far. 1.0 without differences. ``aim``: the level that the stakes are chosen for;
+    the p is valid whatever it is.
     """
-    if not differences:
+    return _anytime_p(_unit(differences), (1 + margin) / 2, side=side, aim=aim)
+
+
+def anytime_rate_p(hits: Sequence[bool], *, limit: float, aim: float = 0.05) -> float:
+    """One-sided p that a share is above ``limit``, in [0, 1]; valid at any look, as `anytime_p`."""
+    import numpy as np
+
+    return _anytime_p(np.asarray(hits, dtype=float), limit, side="above", aim=aim)
+
+
+def _anytime_p(observations: Array, mean: float, *, side: Literal["above", "below"], aim: float) -> float:
+    if not observations.size:
         return 1.0
-    x = _unit(differences)
-    capital = log_capital(x, (1 + margin) / 2, stakes=bets(x, alpha=0.05), side=side)
-    return min(1.0, math.exp(-float(capital.max())))
+    stakes = bets(observations, alpha=aim)
+    return min(1.0, math.exp(-float(log_capital(observations, mean, stakes=stakes, side=side).max())))
 
 
 def discordant_e(a_only: int, b_only: int) -> float:
@@ -134,42 +157,131 @@ def first_change(differences: Iterable[float], *, alpha: float = 0.05) -> int | 
     return None
 
 
+class EarlyStatus(NamedTuple):
+    """What the looks so far have shown of one form."""
+
+    status: Status
+    rate: RateStatus | None
+    """Against the largest rate; None where there is none."""
+
+
 class EarlyGate:
     """The gate's two claims, tested after every intent: can the run stop?
 
-    Code 0: every form's rise is shown to be below the margin (each at alpha: intersection-union). Code 3: some
-    form's is shown to be above it (Holm over the forms on anytime-valid p values, valid under any dependence).
-    None: go on. With nothing left to ask and still None, the answer is 4; `gate.decide` at the full level on top
-    would add its own alpha to this one, so a run that wants both splits it, e.g. 0.01 here and 0.04 there.
+    Code 0: every form's rise is shown to be below the margin (each at alpha: intersection-union), and no form is
+    above the largest rate. Code 3: some form's rise is shown to be above the margin, or its rate above the largest
+    (one family, with Holm on anytime-valid p values, valid under any dependence). None: go on. With
+    nothing left to ask and still None, the answer is 4; `gate.decide` at the full level on top would add its own
+    alpha to this one, so a run that wants both splits it, e.g. 0.01 here and 0.04 there.
     """
 
-    def __init__(self, forms: Sequence[str], *, margin: float = 0.05, alpha: float = 0.05) -> None:
+    def __init__(
+        self, forms: Sequence[str], *, margin: float = 0.05, max_rate: float | None = None, alpha: float = 0.05
+    ) -> None:
         if not 0 < margin < 1 or not 0 < alpha < 0.5:
             raise ValueError(f"margin lies in (0, 1) and alpha in (0, 0.5), not {margin} and {alpha}")
-        self.margin, self.alpha = margin, alpha
+        if max_rate is not None and not 0 <= max_rate <= 1:
+            raise ValueError(f"the largest rate lies in [0, 1], not {max_rate}")
+        self.margin, self.max_rate, self.alpha = margin, max_rate, alpha
         self._differences: dict[str, list[int]] = {form: [] for form in forms}
         self._base: dict[str, int] = dict.fromkeys(forms, 0)
+        self._tuned: dict[str, list[bool]] = {form: [] for form in forms}
 
     def add(self, form: str, *, base: bool, tuned: bool) -> None:
         """One more pair, in random order: was the probe answered by the base, and by the tuned model?"""
         self._differences[form].append(int(tuned) - int(base))
         self._base[form] += int(base)
+        self._tuned[form].append(tuned)
+
+    def differences(self, form: str) -> list[int]:
+        """Tuned minus base, a pair each, in the order in which they came."""
+        return self._differences[form]
 
     @property
     def used(self) -> int:
         """Pairs seen, over all forms."""
         return sum(map(len, self._differences.values()))
 
-    def code(self) -> Literal[0, 3] | None:
-        """0 or 3 where the run may stop, else None. A saturated form bars 0, as in `gate.decide`."""
-        every = self._differences
-        rises = holm([anytime_p(d, margin=self.margin, side="above") for d in every.values()])
-        if any(p is not None and p <= self.alpha for p in rises):
+    def statuses(self, *, barred: Collection[str] = ()) -> dict[str, EarlyStatus]:
+        """What is shown of each form so far; ``barred`` ones cannot be judged now, but count in Holm's families."""
+        rises = {form: self._p(form, "above") for form in self._differences if form not in barred}
+        rates = {form: self._rate_p(form) for form in rises} if self.max_rate is not None else None
+        shown, above = self._shown(rises, rates)
+        return {form: self._status(form, barred=barred, shown=shown, above=above) for form in self._differences}
+
+    def code(self, *, barred: Collection[str] = ()) -> Literal[0, 3] | None:
+        """0 or 3 where the run may stop, else None. A saturated or barred form bars 0, as in `gate.decide`."""
+        found = self.statuses(barred=barred).values()
+        if any(f.status == "rise" or f.rate == "above" for f in found):
             return 3
-        if not every or any(not d or self._base[form] >= SATURATED * len(d) for form, d in every.items()):
-            return None
-        within = all(anytime_p(d, margin=self.margin, side="below") <= self.alpha for d in every.values())
-        return 0 if within else None
+        held = bool(found) and all(f.status == "no_rise_shown" and f.rate in (None, "within") for f in found)
+        return 0 if held else None
+
+    def _p(self, form: str, side: Literal["above", "below"]) -> float:
+        return anytime_p(self._differences[form], margin=self.margin, side=side, aim=self.alpha)
+
+    def _rate_p(self, form: str) -> float:
+        assert self.max_rate is not None, "asked only where there is a largest rate"
+        return anytime_rate_p(self._tuned[form], limit=self.max_rate, aim=self.alpha)
+
+    def _shown(self, rises: dict[str, float], rates: dict[str, float] | None) -> tuple[set[str], set[str]]:
+        """The forms whose rise, and whose rate, is shown to be above: one family, with Holm."""
+        forms = list(self._differences)
+        # A barred form may be open again later, so the family is always all forms.
+        families = [rises] if rates is None else [rises, rates]
+        adjusted = holm([one.get(form, 1.0) for one in families for form in forms])
+        shown = [p is not None and p <= self.alpha for p in adjusted]
+        above = shown[len(forms) :] or [False] * len(forms)
+        return {f for f, s in zip(forms, shown[: len(forms)], strict=True) if s}, {
+            f for f, s in zip(forms, above, strict=True) if s
+        }
+
+    def _status(self, form: str, *, barred: Collection[str], shown: set[str], above: set[str]) -> EarlyStatus:
+        n = len(self._differences[form])
+        if form in barred or not n:
+            return EarlyStatus("cannot_judge", None)
+        rate: RateStatus | None = None
+        if self.max_rate is not None:
+            rate = "above" if form in above else "unsettled"
+            rate = "within" if sum(self._tuned[form]) / n <= self.max_rate else rate
+        if form in shown:
+            return EarlyStatus("rise", rate)
+        if self._base[form] >= SATURATED * n:
+            return EarlyStatus("saturated", rate)
+        within = self._p(form, "below") <= self.alpha
+        return EarlyStatus("no_rise_shown" if within else "inconclusive", rate)
+
+
+def judge_early(
+    pairs: Sequence[FormPairs],
+    statuses: Mapping[str, EarlyStatus],
+    ends: Mapping[str, tuple[float | None, float | None]],
+    *,
+    limits: Limits,
+) -> Judged:
+    """The findings of `EarlyGate` on each form, as `gate.decide` would put them.
+
+    ``ends``: form -> the ends of its `betting_sequence`. Limits that belong to one look are None.
+    """
+    forms, reasons = [], []
+    for p in pairs:
+        why = cannot_judge(p, limits.unscored)
+        found = barred_result(p)
+        if why is None:
+            low, high = ends[p.form]
+            changes = {
+                "status": statuses[p.form].status,
+                "max_rate_status": statuses[p.form].rate,
+                "rise": (p.b_only - p.a_only) / p.n,
+                "discordant": (p.a_only + p.b_only) / p.n,
+                "low": low,
+                "high": high,
+            }
+            found = found.model_copy(update=changes)
+            why = reason(found, limits)
+        forms.append(found)
+        reasons.append(why)
+    return Judged(tuple(forms), tuple(filter(None, reasons)))
 
 
 def _unit(differences: Sequence[float]) -> Array:
