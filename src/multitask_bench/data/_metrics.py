@@ -1,4 +1,4 @@
-"""Task metrics by sacrebleu, scikit-learn and rouge-score, each in [0, 1], with bootstrap intervals.
+"""Task metrics by sacrebleu, scikit-learn and rouge-score, with bootstrap intervals; each in [0, 1] but for ratios.
 
 Each metric follows from statistics that add up over rows (n-gram counts, label counts), so a
 resample is a sum and not a second scoring: a thousand draws take a second instead of twenty.
@@ -32,11 +32,25 @@ class Metric(NamedTuple):
 
 def chrf() -> Metric:
     """Corpus chrF (Popovic 2015) as sacrebleu computes it, divided by 100."""
+    return _sacrebleu("CHRF")
+
+
+def chrf_plus() -> Metric:
+    """Corpus chrF++ (Popovic 2017): chrF with one- and two-word n-grams beside the characters', divided by 100."""
+    return _sacrebleu("CHRF", word_order=2)
+
+
+def bleu() -> Metric:
+    """Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it, divided by 100."""
+    return _sacrebleu("BLEU")
+
+
+def _sacrebleu(name: str, **settings: int) -> Metric:
     try:
-        from sacrebleu.metrics.chrf import CHRF
+        from sacrebleu import metrics
     except ImportError as err:
         raise MissingExtraError.of("the translation metric", "local") from err
-    metric = CHRF()
+    metric = getattr(metrics, name)(**settings)
     metric.corpus_score(["a"], [["a"]])  # the signature names the number of references only after a first score
 
     # What corpus_score itself calls, row by row and then on the sum (sacrebleu 2.x).
@@ -44,7 +58,8 @@ def chrf() -> Metric:
         return np.asarray(metric._extract_corpus_statistics(list(answers), [list(references)]), dtype=float)
 
     def value(total: Statistics) -> float:
-        return float(metric._compute_score_from_stats(total.tolist()).score) / 100
+        score = metric._compute_score_from_stats([int(count) for count in total]).score
+        return min(1.0, float(score) / 100)  # a perfect BLEU is 100.00000000000004
 
     return Metric(statistics, value, str(metric.get_signature()))
 
@@ -90,13 +105,40 @@ def rouge_l() -> Metric:
     return Metric(statistics, lambda total: float(total[0] / total[1]), "rougeL|fmeasure|stemmer")
 
 
+def length_ratio() -> Metric:
+    """Characters of all answers over characters of all references: 1 is as long, and it may lie above 1."""
+
+    def statistics(answers: Sequence[str], references: Sequence[str]) -> Statistics:
+        pairs = zip(answers, references, strict=True)
+        return np.array([[len(ans.strip()), len(ref.strip())] for ans, ref in pairs], dtype=float)
+
+    def value(total: Statistics) -> float:
+        return float(total[0] / total[1]) if total[1] else 0.0
+
+    return Metric(statistics, value, "length_ratio|characters|sum/sum")
+
+
+BY_NAME: dict[str, Callable[[], Metric]] = {
+    "chrF++": chrf_plus,
+    "chrF": chrf,
+    "BLEU": bleu,
+    "macro_f1": macro_f1,
+    "rougeL": rouge_l,
+    "length_ratio": length_ratio,
+}
+
+
 def bootstrap(metric: Metric, answers: Sequence[str], references: Sequence[str]) -> tuple[float, float, float]:
     """The value on all rows and the 2.5 and 97.5 percentiles over ``DRAWS`` resamples of rows."""
+    return resampled(metric.value, metric.statistics(answers, references))
+
+
+def resampled(value_of: Callable[[Statistics], float], rows: Statistics) -> tuple[float, float, float]:
+    """The value on all rows, given their statistics, and the 2.5 and 97.5 percentiles over ``DRAWS`` resamples."""
     rng = np.random.default_rng(0)
-    rows = metric.statistics(answers, references)
-    value = metric.value(rows.sum(axis=0))
+    value = value_of(rows.sum(axis=0))
     if len(rows) < 2:
-        return value, 0.0, 1.0
-    draws = [metric.value(rows[rng.integers(0, len(rows), len(rows))].sum(axis=0)) for _ in range(DRAWS)]
+        return value, 0.0, max(1.0, value)
+    draws = [value_of(rows[rng.integers(0, len(rows), len(rows))].sum(axis=0)) for _ in range(DRAWS)]
     low, high = np.percentile(draws, [2.5, 97.5])
     return value, min(float(low), value), max(float(high), value)

@@ -13,12 +13,19 @@ from multitask_bench.schema import Conversation, Message, Split, StrictModel
 TASKS = ("classification", "code", "summarization", "translation")
 CHAT = "chat"
 LABELS = ("negative", "neutral", "positive")
-METRICS = {"translation": "chrF", "classification": "macro_f1", "summarization": "rougeL"}
-"""Task -> headline metric; others, code and the user's own rows among them, are measured by chrF.
+METRICS: dict[str, tuple[str, ...]] = {
+    "translation": ("chrF++", "chrF", "BLEU"),
+    "classification": ("macro_f1",),
+    "summarization": ("rougeL", "length_ratio"),
+    "code": ("chrF",),
+}
+"""Task -> the metrics of its answers against their references, the headline first; others have ``OTHERS``.
 
-chrF follows human ratings of code at least as well as BLEU and CodeBLEU (Evtikhiev et al. 2023,
-arXiv:2208.03133) and assumes no language; pass@1 needs the sandbox of a later release.
+Code that comes with tests has pass@1 as its headline (`data.code_tests`). chrF follows human ratings of code at least
+as well as BLEU and CodeBLEU (Evtikhiev et al. 2023, arXiv:2208.03133) and assumes no language.
 """
+OTHERS = ("chrF", "length_ratio")
+"""The user's own rows, and tasks that have no metric of their own."""
 
 
 class TaskRow(StrictModel):
@@ -47,22 +54,36 @@ def rows(task: str, split: Split | None = None) -> list[TaskRow]:
     return [row for row in every if split in (None, row.split)]
 
 
-def score(task: str, answers: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """The task's headline metric of ``answers``, in [0, 1], with its signature.
+def headline(task: str) -> str:
+    """The name of the task's headline metric of answers against references."""
+    return METRICS.get(task, OTHERS)[0]
 
-    Returns: ``{"metric", "signature", "n", "value", "low", "high"}``; the interval is a 95 %
-    percentile bootstrap over rows (1,000 draws, seed 0).
+
+def scores(task: str, answers: Sequence[str], references: Sequence[str]) -> list[dict[str, Any]]:
+    """The task's metrics of ``answers``, the headline first, each with its signature.
+
+    Returns: ``{"metric", "signature", "n", "value", "low", "high"}`` each; all are in [0, 1] but for the length
+    ratio; the interval is a 95 % percentile bootstrap over rows (1,000 draws, seed 0).
     """
-    from multitask_bench.data._metrics import bootstrap, chrf, macro_f1, rouge_l
+    from multitask_bench.data import _metrics
 
-    metric = METRICS.get(task, "chrF")
-    function = {"chrF": chrf, "macro_f1": macro_f1, "rougeL": rouge_l}[metric]()
-    value, low, high = bootstrap(function, answers, references)
-    return {
-        "metric": metric,
-        "signature": function.signature,
-        "n": len(answers),
-        "value": value,
-        "low": low,
-        "high": high,
-    }
+    out = []
+    for metric in METRICS.get(task, OTHERS):
+        function = _metrics.BY_NAME[metric]()
+        value, low, high = _metrics.bootstrap(function, answers, references)
+        ends = {"value": value, "low": low, "high": high}
+        out.append({"metric": metric, "signature": function.signature, "n": len(answers), **ends})
+    return out
+
+
+def score(task: str, answers: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    """The headline of `scores`."""
+    return scores(task, answers, references)[0]
+
+
+def unparsed(answers: Sequence[str], references: Sequence[str]) -> int:
+    """How many answers name none of the references' labels; in macro-F1 they are wrong."""
+    from multitask_bench.data._metrics import label_of
+
+    labels = sorted(set(references))
+    return sum(not label_of(answer, labels) for answer in answers)
