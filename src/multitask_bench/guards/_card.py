@@ -1,0 +1,57 @@
+"""A guard's card: what it stops and what it stops wrongly, measured.
+
+Bundled cards are package data; `mtb guards measure` adds the user's own in the cache folder. A card counts only for the
+configuration, named by its hash, that was measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from multitask_bench.errors import DataError
+from multitask_bench.guards._spec import GuardSpec
+from multitask_bench.records import read_json, write_json
+
+
+def card_of(spec: GuardSpec) -> dict[str, Any] | None:
+    """The card of that very configuration: the user's, else the bundled one, else None."""
+    own = card_file(spec)
+    if own.is_file():
+        found = read_json(own)
+        if not isinstance(found, dict) or not isinstance(found.get("measured"), list):
+            raise DataError(f"{own}: not a guard's card; remove it and measure again.")
+        return found
+    bundled = _bundled(spec.name)
+    return bundled if bundled is not None and bundled.get("config_hash") == spec.config_hash else None
+
+
+def cards_folder() -> Path:
+    """Where the user's cards are: $MTB_CACHE/guard-cards, else in the user's cache folder."""
+    own = os.environ.get("MTB_CACHE")
+    base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multitask-bench"
+    return base / "guard-cards"
+
+
+def card_file(spec: GuardSpec) -> Path:
+    """The user's card of one configuration."""
+    return cards_folder() / f"{spec.name}-{spec.config_hash}.json"
+
+
+def keep_card(spec: GuardSpec, made: dict[str, Any]) -> Path:
+    """Write ``made`` to the user's cards, in place of an earlier one of the same configuration."""
+    path = card_file(spec)
+    write_json(path, made)
+    return path
+
+
+def _bundled(name: str) -> dict[str, Any] | None:
+    try:
+        text = files("multitask_bench.guards").joinpath("cards", f"{name}.json").read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    found: dict[str, Any] = json.loads(text)
+    return found
