@@ -107,7 +107,9 @@ def _all_at_once(
     part = torch.bucketize(place, borders[1:].to(query.device), right=True)
     same = (part[:, None] == part[None, :]) | (part[None, :] == 0)
     mask = same & (place[:, None] >= place[None, :])
-    out, _ = sdpa_attention_forward(module, query, key, value, mask[None, None], is_causal=False, **kwargs)
+    out: torch.Tensor = sdpa_attention_forward(module, query, key, value, mask[None, None], is_causal=False, **kwargs)[
+        0
+    ]
     return out
 
 

@@ -31,6 +31,8 @@ from multitask_bench.train.recipe import Method, Recipe
 
 Progress = Callable[[int, int, float | None], None]
 """Called after each step with the steps done, the steps in all, and the last logged loss."""
+TrainerHook = Callable[[Any], Any]
+"""Given the built trainer, returns the one to run: a mitigation's ``on_trainer``."""
 
 
 class _AnswerTrainer(SFTTrainer):  # type: ignore[misc]
@@ -97,10 +99,17 @@ def _labels(tokenizer: Any, pair: Encoded, recipe: Recipe) -> list[int]:
 
 
 def fine_tune(
-    base: Path, rows: Sequence[Conversation], recipe: Recipe, *, out: Path, progress: Progress = lambda *_: None
+    base: Path,
+    rows: Sequence[Conversation],
+    recipe: Recipe,
+    *,
+    out: Path,
+    progress: Progress = lambda *_: None,
+    hooks: Sequence[TrainerHook] = (),
 ) -> list[float]:
     """Fine-tune ``base`` and write what came of it to ``out``: a plain PEFT folder, or with ``full`` a model folder.
 
+    ``hooks`` may each change the built trainer or put another in its place, in the order given.
     Returns: the mean loss (nats a learnt token) of each tenth of the run.
     Raises: DataError: no rows, or a row that is too long. ConfigError: a method that this machine cannot run.
     """
@@ -124,6 +133,8 @@ def fine_tune(
             )
             trainer.opening_weight = recipe.opening_weight
             trainer.remove_callback(PrinterCallback)  # it prints a dict a log step over our progress
+            for hook in hooks:
+                trainer = hook(trainer)
             trainer.train()
         trainer.model.save_pretrained(out)
         tokenizer.save_pretrained(out)
