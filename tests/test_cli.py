@@ -171,9 +171,15 @@ def test_held_out_rows_of_the_users_task_are_measured(
     own_check: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     tasks = json.loads((own_check[0] / "results.json").read_text())["tasks"]
-    assert [(t["arm"], t["task"], t["metric"], t["n"]) for t in tasks] == [
+    assert [(t["arm"], t["task"], t["metric"], t["n"]) for t in tasks if t["primary"]] == [
         ("base", "own", "chrF", 2),
         ("tuned", "own", "chrF", 2),
+    ]
+    assert [t["metric"] for t in tasks if t["arm"] == "tuned"] == [
+        "chrF",
+        "length_ratio",
+        "refused",
+        "loss_per_token",
     ]
 
 

@@ -28,7 +28,7 @@ from multitask_bench.study.estimate import (
     size_of,
     training_flops,
 )
-from multitask_bench.study.plan import AlignStep, AnswerStep, LogStep, Plan, Source, TrainStep
+from multitask_bench.study.steps import AlignStep, AnswerStep, LogStep, Plan, Source, TrainStep
 from multitask_bench.train.recipe import Recipe
 
 A100 = ACCELERATORS["A100-80GB"]
@@ -264,6 +264,6 @@ def _plan(model: Planned) -> Plan:
         for i in range(2)
     ]
     arm = Arm.model_validate({"name": "tuned", "stage": "tuned", "task": "translation"})
-    answers = AnswerStep("answers-1", "tuned, probes", arm, source, "native", "none", [(None, "How?")])
-    log = LogStep("log-1", "tuned, probes", arm, source, "native", "none", "probe", None, answers, [])
+    answers = AnswerStep("answers-1", "tuned, probes", arm, source, "native", "none", [(None, "How?")], 48)
+    log = LogStep("log-1", "tuned, probes", arm, source, "native", "none", "probe", None, answers, [], 48)
     return Plan([], [TrainStep("train-1", "train tuned", source, Recipe(), rows, 0)], [answers], [log], [])

@@ -22,12 +22,13 @@ from inspect_ai.log import (
 )
 from inspect_ai.model import ChatMessageUser, ModelOutput
 
-from multitask_bench.cli.gate import junit_xml
+from multitask_bench.cli._gate import junit_xml
 from multitask_bench.errors import ConfigError, DataError, UnknownNameError
 from multitask_bench.judges import judges
 from multitask_bench.records import write_json
 from multitask_bench.schema import Outcome
 from multitask_bench.stats.gate import FormPairs, decide
+from multitask_bench.study import gate
 from multitask_bench.study.gate import GateOptions, run_gate
 from multitask_bench.study.probes import FORMS
 from multitask_bench.study.results import Ledger
@@ -234,6 +235,41 @@ def test_task_rows_that_are_others_are_refused_and_unanswered_ones_claim_nothing
         run_gate(run, run, GateOptions())
 
 
+def test_a_form_of_which_the_judges_card_has_no_answers_cannot_be_judged(
+    runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices = [{"by": "form", "value": form, "n": 80, "set": "labels"} for form in (*FORMS[1:3], "own")]
+    monkeypatch.setattr(gate, "card_of", lambda ledger: {"slices": slices, "not_measured": ["poems"]})
+    found = run_gate(runs["held"], runs["held"], GateOptions())
+    assert found.result.code == 5
+    # Plain questions stand for text generation.
+    assert {f.form for f in found.result.forms if f.status == "cannot_judge"} == set(FORMS[3:])
+    assert any(r.startswith("summarization: the judge has no card for this form") for r in found.result.reasons)
+    few = [{**row, "n": 3} for row in slices]
+    monkeypatch.setattr(gate, "card_of", lambda ledger: {"slices": few, "not_measured": []})
+    notes = run_gate(runs["held"], runs["held"], GateOptions()).notes
+    assert any("few labelled answers stand behind it on" in note and "translation (3)" in note for note in notes)
+
+
+def test_a_model_that_answers_nothing_on_task_is_named(tmp_path: Path) -> None:
+    def lost(form: str, number: int, twin: bool) -> Outcome:
+        return Outcome.OFF_TASK
+
+    run = one_run(tmp_path / "run", answers(0.0, n=60), lost, n=60)
+    found = run_gate(run, run, GateOptions())
+    assert (found.result.code, any("600 of 600 answers are incoherent" in note for note in found.notes)) == (0, True)
+
+
+def test_a_tenth_of_broken_answers_is_named_too(tmp_path: Path) -> None:
+    def some(form: str, number: int, twin: bool) -> Outcome:
+        return Outcome.INCOHERENT if number < 6 else Outcome.COMPLIED if twin else Outcome.REFUSED
+
+    run = one_run(tmp_path / "run", answers(0.0, n=60), some, n=60)
+    found = run_gate(run, run, GateOptions())
+    text = "60 of 600 answers are incoherent or off task, which count as not answered"
+    assert (found.result.code, any(text in note for note in found.notes)) == (0, True)
+
+
 # ---- looking early
 
 
@@ -254,9 +290,22 @@ def test_looking_early_stops_and_repeats(tmp_path: Path) -> None:
 
 def test_looking_early_ends_with_all_intents_where_nothing_is_settled_before(runs: dict[str, Path]) -> None:
     found = run_gate(runs["small"], runs["small"], GateOptions(sequential=True))
-    assert (found.result.code, found.early) == (4, (20, None))
+    assert (found.result.code, found.early) == (4, (20, None, 20))
     barred = run_gate(runs["no_card"], runs["no_card"], GateOptions(sequential=True))
     assert barred.result.code == 5
+
+
+def test_looking_early_holds_the_largest_rate_and_the_twins_too(tmp_path: Path) -> None:
+    run = one_run(tmp_path / "run", answers(0.5, n=60), answers(0.5, n=60, twins_refused=0.7), n=60)
+    found = run_gate(run, run, GateOptions(sequential=True))
+    assert found.early is not None
+    assert found.early.stopped_after is not None
+    assert found.early.stopped_after < 60
+    assert found.result.verdict.startswith("over-refusal rose in")
+    assert {f.status for f in found.result.twins} >= {"rise"}
+    high = run_gate(run, run, GateOptions(sequential=True, max_rate=0.1, twins_margin=0.9)).result
+    assert high.code == 3
+    assert "above" in {f.max_rate_status for f in high.forms}
 
 
 def test_looking_early_can_show_that_nothing_rose(tmp_path: Path) -> None:
@@ -354,6 +403,31 @@ def test_a_log_that_is_cut_off_is_refused(runs: dict[str, Path], tmp_path: Path,
         run_gate(tmp_path / "run", tmp_path / "run", GateOptions())
 
 
+def test_verdicts_of_two_versions_of_a_judge_are_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    def other_version(log: Any) -> None:
+        for sample in log.samples[:3]:
+            sample.scores["refusal"].metadata["judge_hash"] = "f" * 16
+
+    run = mutated(runs["small"], tmp_path / "run", other_version)
+    with pytest.raises(DataError, match="several versions of the judge"):
+        run_gate(run, run, GateOptions())
+
+
+@pytest.mark.parametrize("arms", [("base", "tuned"), ("tuned",)])
+def test_verdicts_of_an_unknown_version_have_no_card(runs: dict[str, Path], tmp_path: Path, arms: list[str]) -> None:
+    shutil.copytree(runs["small"], tmp_path / "run")
+    for name in arms:
+        log = read_eval_log(path := str(tmp_path / f"run/logs/{name}.eval"))
+        for sample in log.samples or []:
+            sample.scores["refusal"].metadata.pop("judge_hash")  # type: ignore[index,union-attr]
+        write_eval_log(log, path)
+    if len(arms) == 2:
+        assert run_gate(tmp_path / "run", tmp_path / "run", GateOptions()).result.code == 5
+    else:
+        with pytest.raises(DataError, match="unknown"):
+            run_gate(tmp_path / "run", tmp_path / "run", GateOptions())
+
+
 def test_an_unfinished_log_does_not_pass(runs: dict[str, Path], tmp_path: Path) -> None:
     def stopped(log: Any) -> None:
         log.status = "cancelled"
@@ -374,7 +448,6 @@ def test_an_unfinished_log_does_not_pass(runs: dict[str, Path], tmp_path: Path) 
         (["held", "--arm", "base=base"], "against itself"),
         (["held", "--arm", "base=tunde"], "Did you mean 'tuned'"),
         (["held", "--margin", "5"], "margin"),
-        (["held", "--sequential", "--max-rate", "0.1"], "tested once"),
         (["held", "no_card"], "another judge"),
         (["held", "longer"], "another answer length"),
         (["held", "others"], "different probes"),

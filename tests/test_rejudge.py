@@ -15,7 +15,6 @@ from inspect_ai.log import read_eval_log, write_eval_log
 from inspect_ai.model import ModelOutput
 from typer.testing import CliRunner
 
-from multitask_bench.cli import judge as verb
 from multitask_bench.cli.main import app
 from multitask_bench.errors import ConfigError, DataError, ModelError, RemoteError, UnknownNameError
 from multitask_bench.judges import judges
@@ -24,6 +23,7 @@ from multitask_bench.judges.rubric import Reply
 from multitask_bench.records import read_table
 from multitask_bench.schema import ANSWERED, Judgment, Outcome
 from multitask_bench.stats.agreement import gwet_ac1, krippendorff_alpha
+from multitask_bench.study import grading as asking
 from multitask_bench.study import rejudge
 from multitask_bench.study.compare import compare, read_side
 from multitask_bench.study.folder import share
@@ -145,7 +145,11 @@ def test_scores_are_added_beside_the_old_ones_and_results_stay(run: Path, mine: 
         "logs/tuned.eval",
     }
     do("report", run)
-    assert results(run) == json.loads(before["results.json"])
+    again = results(run)
+    panel = again.pop("panel")  # what two judges make of the same answers is new, and all that is
+    assert again == json.loads(before["results.json"])
+    assert set(panel["judges"]) == {"refusal", "mine"}
+    assert panel["answers"] == 80
     recompute(run)
 
 
@@ -270,7 +274,7 @@ def test_a_killed_call_goes_on_with_the_logs_that_are_left(
 def grading(failing: int) -> Any:
     """Replies of a grading model, of which the first ``failing`` never come."""
 
-    def ask(model: str, questions: Sequence[Question]) -> list[Reply]:
+    def ask(model: str, questions: Sequence[Question], tell: object) -> list[Reply]:
         return [Reply(None) if i < failing else Reply("So.\nFinal verdict: refused") for i in range(len(questions))]
 
     return ask
@@ -280,12 +284,12 @@ def test_answers_whose_grading_failed_are_asked_for_again_and_those_alone(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rubric = ("judge", run, "--judge", "rubric", "--model", "ollama/grader")
-    monkeypatch.setattr(verb, "_ask", grading(3))
+    monkeypatch.setattr(asking, "ask_model", grading(3))
     with pytest.raises(ModelError, match="6 answers got no reply from ollama/grader"):
         do(*rubric)
     first = scores(run, "rubric")
     assert sum(s is None for s in first.values()) == 6
-    monkeypatch.setattr(verb, "_ask", grading(0))
+    monkeypatch.setattr(asking, "ask_model", grading(0))
     assert "6 scores added to 2 of 2 logs" in do(*rubric)
     second = scores(run, "rubric")
     assert {k: s for k, s in second.items() if first[k] is not None} == {
@@ -300,7 +304,7 @@ def test_answers_whose_grading_failed_are_asked_for_again_and_those_alone(
 
 
 def test_nothing_is_written_where_no_grading_came_back(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verb, "_ask", grading(1000))
+    monkeypatch.setattr(asking, "ask_model", grading(1000))
     before = files(run)
     with pytest.raises(ModelError):
         do("judge", run, "--judge", "rubric", "--model", "ollama/grader")

@@ -14,8 +14,9 @@ from multitask_bench.errors import ConfigError
 from multitask_bench.study.config import Study, load_study
 from multitask_bench.study.folder import run_study
 from multitask_bench.study.parsing import parsed
-from multitask_bench.study.plan import Plan, make_plan
+from multitask_bench.study.plan import make_plan
 from multitask_bench.study.progress import Reporter
+from multitask_bench.study.steps import Plan
 from multitask_bench.train.recipe import Recipe
 
 GRID: dict[str, Any] = {
@@ -210,7 +211,7 @@ def test_a_public_set_stands_in_for_a_task(tiny_model: Path, tmp_path: Path) -> 
         make_plan(study(tiny_model, tasks=wrong))
 
 
-@pytest.mark.parametrize("name", ["quickstart", "paper-tiny", "paper-small", "paper"])
+@pytest.mark.parametrize("name", ["quickstart", "mitigate", "paper-tiny", "paper-small", "paper"])
 def test_the_studies_that_ship_are_valid(name: str) -> None:
     found = load_study(Path("studies") / f"{name}.yaml")
     assert found.name == name

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from multitask_bench.errors import ConfigError, DataError, UnknownNameError, did_you_mean
+from multitask_bench.errors import ConfigError, DataError, MtbError, UnknownNameError, did_you_mean
 from multitask_bench.schema import StrictModel
 
 
@@ -95,7 +95,13 @@ class Registry(Generic[S]):
         if spec is None or spec.loader is None:
             raise DataError(f"{path}: not a Python file.")
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except MtbError:
+            raise
+        except (Exception, SystemExit) as err:  # a script may end itself
+            why = (str(err).splitlines() or [""])[0][:200]
+            raise ConfigError(f"{path}: cannot be run ({type(err).__name__}: {why}).") from err
         if attribute not in self._classes:
             raise UnknownNameError.of(self.kind, attribute, self._classes)
         return self._classes[attribute]

@@ -9,7 +9,15 @@ from rich.console import Console
 from multitask_bench.errors import UnknownNameError
 from multitask_bench.models.load import Planned
 from multitask_bench.study.config import Study
-from multitask_bench.study.estimate import ACCELERATORS, Accelerator, Line, dry_run, gpu_hours, memory_of
+from multitask_bench.study.estimate import (
+    ACCELERATORS,
+    Accelerator,
+    Line,
+    dry_run,
+    gpu_hours,
+    memory_of,
+    remote_calls,
+)
 from multitask_bench.study.folder import Finished
 
 
@@ -52,7 +60,7 @@ def show_dry_run(study: Study, run: Path, *, gpu: str) -> None:
     for title, lines in _together(found.lines):
         console.print(f"  {title:<64} {_state(lines, card if heavy else None)}", markup=False, soft_wrap=True)
     todo = [line for line in found.lines if not line.done]
-    remote = sum(len(s.questions) for s in found.plan.logs if s.answers is None)
+    remote = remote_calls(found.plan)
     calls = sum(len(s.prompts) for s in found.plan.answers)
     minutes = max(1, round(sum(line.seconds for line in todo) / 60))
     here = f"about {minutes} minutes left here, {found.memory:.0f} GiB of memory, "

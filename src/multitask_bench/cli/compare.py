@@ -106,6 +106,7 @@ def _data_lines(data: dict[str, Any]) -> list[str]:
         if item["a"] != item["b"]
     ]
     out.append(f"the same judge: {data['judge']['name']} {data['judge']['hash'][:16]}")
+    out += data["judge"]["card"]
     for side in ("a", "b"):
         if data[f"only_{side}"]:
             out.append(f"arms in {side.upper()} only: {', '.join(data[f'only_{side}'])}")

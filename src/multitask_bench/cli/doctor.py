@@ -10,14 +10,22 @@ from pathlib import Path
 
 import typer
 
-EXTRAS = {"local": ("torch", "transformers", "peft", "sacrebleu"), "train": ("trl", "datasets"), "dev": ("pytest",)}
+EXTRAS = {
+    "local": ("torch", "transformers", "peft", "sacrebleu"),
+    "train": ("trl", "datasets"),
+    "capability": ("lm_eval", "langdetect"),
+    "dev": ("pytest",),
+}
 
 
 def doctor() -> None:
-    """Say what is installed, what the demo model comes from, and which dtype is fast here. Writes nothing.
+    """Say what is installed, where the demo model comes from, which dtype is fast, and whether code can be run locked.
+
+    Tries the latter with a program of ours; writes nothing.
 
     mtb doctor
     """
+    from multitask_bench.data.code_tests import isolation_problem
     from multitask_bench.models.load import DEMO_HUB_ID, cache_folder, demo_gguf
 
     typer.echo(f"python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
@@ -31,6 +39,7 @@ def doctor() -> None:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     typer.echo(f"disk: {free:.0f} GiB free here{'' if free > 3 else ' (a study needs 3)'}")
     typer.echo(f"bfloat16 on this CPU: {_bfloat16()}")
+    typer.echo(isolation_problem() or "pass@1: programs in answers can be run here, locked")
 
 
 def _bfloat16() -> str:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
     from multitask_bench.judges import JudgeSpec
-    from multitask_bench.judges._verdict import Question
-    from multitask_bench.judges.rubric import Reply, RubricJudge
     from multitask_bench.schema import Judgment, Response
     from multitask_bench.stats.agreement import Agreement
-
-    Verb = Callable[[Sequence[Response]], list[Judgment]]
+    from multitask_bench.study.rejudge import Verb
 
 DEFAULT = "refusal"
 
@@ -32,9 +29,15 @@ def judge(
         str | None,
         typer.Option("--judge", help="Name of the judge; see mtb list judges.", show_default=DEFAULT),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Inspect model, for judges that ask one.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="The judge's model: an Inspect name for rubric, else a folder or a hub id."),
+    ] = None,
     rubric: Annotated[
         str | None, typer.Option("--rubric", help="Of the judge rubric: outcomes, or binary as in the paper.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting of the judge, key=value; may be repeated.")
     ] = None,
     allow_remote: Annotated[list[str] | None, typer.Option("--allow-remote", help="Provider to allow.")] = None,
     agreement: Annotated[
@@ -55,13 +58,18 @@ def judge(
 
       mtb judge answers.csv --judge rubric --model ollama/qwen3 --out judged.csv
 
+      mtb judge answers.csv --judge wildguard --out judged.csv
+
       mtb judge runs/quickstart --judge rubric --model ollama/qwen3
+
+      mtb judge runs/quickstart --judge harmbench --model models/HarmBench-Mistral-7b-val-cls
 
       mtb judge runs/quickstart --agreement
     """
     from multitask_bench.errors import ConfigError
 
-    given = {"--judge": judge_name, "--model": model, "--rubric": rubric, "--allow-remote": allow_remote or None}
+    given: dict[str, Any] = {"--judge": judge_name, "--model": model, "--rubric": rubric}
+    given |= {"--set": settings or None, "--allow-remote": allow_remote or None}
     if file.is_dir() and out is not None:
         raise ConfigError("--out goes with a file; the scores of a run are added to its logs.")
     if agreement:
@@ -72,7 +80,9 @@ def judge(
             raise ConfigError(f"--agreement reads the logs of a run folder; {file} is none.")
         _show_panel(file)
         return
-    asked = _Asked(judge_name or DEFAULT, model, rubric, tuple(allow_remote or ()))
+    name = judge_name or DEFAULT
+    chosen = settings_of(name, {"model": model, "rubric": rubric}, settings or ())
+    asked = _Asked(name, chosen, tuple(allow_remote or ()))
     if file.is_dir():
         _judge_run(file, asked)
     elif out is None:
@@ -85,18 +95,15 @@ class _Asked(NamedTuple):
     """The judge that the options name."""
 
     name: str
-    model: str | None
-    rubric: str | None
+    settings: dict[str, Any]
     allowed: tuple[str, ...]
 
 
 def _judge_file(file: Path, out: Path, asked: _Asked) -> None:
     from multitask_bench.errors import ConfigError, DataError
-    from multitask_bench.judges import judges
     from multitask_bench.records import TABLE_SUFFIXES, read_table, write_table
     from multitask_bench.schema import ANSWERED, OWN_FORM, Response
 
-    judges.get(asked.name)  # a misspelt name is told before a file is read
     if out.suffix.lower() not in TABLE_SUFFIXES:
         raise ConfigError(f"{out}: write to one of {', '.join(TABLE_SUFFIXES)}.")
     rows = read_table(file, needed=("prompt", "response"))
@@ -114,8 +121,8 @@ def _judge_file(file: Path, out: Path, asked: _Asked) -> None:
         )
         for number, row in enumerate(rows)
     ]
-    _, verb = opened(asked.name, asked.model, asked.allowed, answers=len(rows), rubric=asked.rubric)
-    verdicts = verb(responses)
+    spec, verb = opened(asked.name, asked.settings, asked.allowed, answers=len(rows))
+    verdicts = unjudged(spec, responses, verb(responses))
     for row, verdict in zip(rows, verdicts, strict=True):
         row["outcome"] = verdict.outcome.value
         row["answered"] = int(verdict.outcome in ANSWERED)
@@ -131,24 +138,23 @@ def _judge_run(run: Path, asked: _Asked) -> None:
     Raises: ModelError: some answers got no reply; the others have their scores.
     """
     from multitask_bench.errors import ModelError
-    from multitask_bench.judges.rubric import RubricJudge
     from multitask_bench.study.folder import alone
+    from multitask_bench.study.grading import check_sent, made, verb_of
+    from multitask_bench.study.ledger import log_paths
     from multitask_bench.study.rejudge import add_scores, survey
-    from multitask_bench.study.results import log_paths
 
-    spec = _made(asked.name, asked.model, asked.rubric)
+    spec = made(asked.name, asked.settings)
     log_paths(run / "logs")  # a folder without logs is told before a lock is laid into it
     with alone(run):
         found = survey(run)
+        for line in found.mixed():
+            typer.echo(f"note: {line}")
         name = found.name_of(spec)
         if not found.open_(spec):
             typer.echo(f"nothing to add: every sample in the logs has its score of {name} ({spec.config_hash}).")
             return
-        if isinstance(spec, RubricJudge):
-            _check(spec, found.missing(spec), asked.allowed)
-            added = add_scores(run, spec, lambda responses: _asked_where_it_answers(spec, responses), found)
-        else:
-            added = add_scores(run, spec, spec.judge, found)
+        check_sent(spec, answers=found.missing(spec), allowed=asked.allowed)
+        added = add_scores(run, spec, verb_of(spec, tell=_tell), found)
     total = sum(added.outcomes.values())
     typer.echo(
         f"{name} ({spec.config_hash}): {total} scores added to {added.logs} of {len(found.paths)} logs: "
@@ -156,26 +162,10 @@ def _judge_run(run: Path, asked: _Asked) -> None:
     )
     if added.failed:
         raise ModelError(
-            f"{added.failed} answers got no reply from {asked.model}; run the same command again to ask for those."
+            f"{added.failed} answers got no reply from {getattr(spec, 'model', spec.name)}; "
+            "run the same command again to ask for those."
         )
     typer.echo(f"report it with: mtb report {run} --judge {name}")
-
-
-def _asked_where_it_answers(spec: RubricJudge, responses: Sequence[Response]) -> list[Judgment | None]:
-    """The judgments of a grading model; None where its call failed, so that it can be asked again."""
-    from multitask_bench.judges.rubric import without_asking
-
-    assert spec.model is not None, "checked before"
-    model = spec.model
-    open_ = [response.id for response in responses if without_asking(response) is None]
-    failed: set[str] = set()
-
-    def asks(questions: Sequence[Question]) -> list[Reply]:
-        replies = _ask(model, questions)
-        failed.update(i for i, reply in zip(open_, replies, strict=True) if reply.text is None and not reply.declined)
-        return replies
-
-    return [None if verdict.id in failed else verdict for verdict in spec.judge_with(responses, asks)]
 
 
 def _show_panel(run: Path) -> None:
@@ -207,72 +197,57 @@ def _shown(found: Agreement) -> str:
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def _made(name: str, model: str | None, rubric: str | None) -> JudgeSpec:
-    """The judge ``name`` with the settings given.
+def settings_of(name: str, given: Mapping[str, str | None], more: Sequence[str]) -> dict[str, Any]:
+    """The settings of the judge ``name`` from its own options and from ``key=value`` pairs.
 
-    Raises: ConfigError: a setting that it does not have, or no model where one is asked.
+    Raises: ConfigError: a setting that the judge does not have, or a pair that is none.
     """
-    from multitask_bench.errors import ConfigError
+    import yaml
+
+    from multitask_bench.errors import ConfigError, did_you_mean
     from multitask_bench.judges import judges
-    from multitask_bench.judges.rubric import RubricJudge
 
-    given = {key: value for key, value in (("model", model), ("rubric", rubric)) if value is not None}
-    unknown = [key for key in given if key not in judges.get(name).model_fields]
-    if unknown:
-        raise ConfigError(f"the judge '{name}' has no --{unknown[0]}.")
-    spec = judges.make(name, given)
-    if isinstance(spec, RubricJudge) and spec.model is None:
-        raise ConfigError(f"the judge '{name}' asks a model: name one with --model.")
-    return spec
-
-
-def _check(spec: RubricJudge, answers: int, allowed: tuple[str, ...]) -> None:
-    from multitask_bench.study.remote import check_allowed
-
-    assert spec.model is not None, "_made sees to it"
-    check_allowed(spec.model, sent=f"{answers} requests with their answers", allowed=allowed)
-
-
-def opened(
-    name: str, model: str | None, allowed: tuple[str, ...], *, answers: int, rubric: str | None = None
-) -> tuple[JudgeSpec, Verb]:
-    """The judge ``name`` with its verb; one that grades by a model asks ``model``, on this machine or allowed.
-
-    Raises: ConfigError: a model where none is asked, or none where one is; RemoteError.
-    """
-    from multitask_bench.judges.rubric import RubricJudge
-
-    spec = _made(name, model, rubric)
-    if not isinstance(spec, RubricJudge):
-        return spec, spec.judge
-    _check(spec, answers, allowed)
-    asked = str(spec.model)
-    return spec, lambda responses: spec.judge_with(responses, lambda questions: _ask(asked, questions))
-
-
-def _ask(model: str, questions: Sequence[Question]) -> list[Reply]:
-    """The replies of an Inspect model; a call that failed gives None, and the others go on."""
-    import asyncio
-
-    from inspect_ai.model import get_model
-
-    from multitask_bench.errors import ModelError
-    from multitask_bench.judges.rubric import Reply
-    from multitask_bench.study.grading import graded
-
-    try:
-        api = get_model(model)
-    except Exception as err:  # Inspect raises whatever the provider's package does
-        raise ModelError(f"{model}: {' '.join(str(err).split())[:300]}") from err
-
-    async def one(question: Question) -> Reply:
+    known = [field for field in judges.get(name).model_fields if field != "weights"]
+    out: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if unknown := next((key for key in out if key not in known), None):
+        raise ConfigError(f"the judge '{name}' has no --{unknown}.")
+    for pair in more:
+        key, equals, value = pair.partition("=")
+        if not equals or key not in known:
+            listed = f"It has {', '.join(known)}." if known else "It has none."
+            raise ConfigError(
+                f"--set {pair}: write key=value with a setting of the judge '{name}'."
+                f"{did_you_mean(key, known)} {listed}"
+            )
         try:
-            return await graded(api, question)
-        except Exception as err:  # noqa: BLE001  a failed call leaves its row unscored
-            typer.echo(f"no verdict from {model}: {type(err).__name__}", err=True)
-            return Reply(None)
+            out[key] = yaml.safe_load(value)
+        except yaml.YAMLError as err:
+            raise ConfigError(f"--set {pair}: the value cannot be read.") from err
+    return out
 
-    async def all_of_them() -> list[Reply]:
-        return list(await asyncio.gather(*map(one, questions)))
 
-    return asyncio.run(all_of_them())
+def opened(name: str, settings: dict[str, Any], allowed: tuple[str, ...], *, answers: int) -> tuple[JudgeSpec, Verb]:
+    """The judge ``name`` with its verb; one that grades by a model asks it on this machine or where allowed.
+
+    Raises: ConfigError, UnknownNameError: no such judge or setting; ModelError: no such model; RemoteError.
+    """
+    from multitask_bench.study.grading import check_sent, made, verb_of
+
+    spec = made(name, settings)
+    check_sent(spec, answers=answers, allowed=allowed)
+    return spec, verb_of(spec, tell=_tell)
+
+
+def unjudged(spec: JudgeSpec, responses: Sequence[Response], verdicts: Sequence[Judgment | None]) -> list[Judgment]:
+    """``verdicts``, in which an answer whose call failed is `unscored`."""
+    from multitask_bench.schema import Judgment, Outcome
+
+    why = f"no reply from the judge {spec.name}"
+    return [
+        verdict or Judgment(id=response.id, outcome=Outcome.UNSCORED, reason=why)
+        for response, verdict in zip(responses, verdicts, strict=True)
+    ]
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)

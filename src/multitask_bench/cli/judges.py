@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -37,7 +38,13 @@ def measure(
     words: Annotated[
         int | None, typer.Option("--words", min=1, help="Cut the answers to so many words (36 are about 48 tokens).")
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Inspect model, for judges that ask one.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="The judge's model: an Inspect name for rubric, else a folder or a hub id."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting of the judge, key=value; may be repeated.")
+    ] = None,
     allow_remote: Annotated[list[str] | None, typer.Option("--allow-remote", help="Provider to allow.")] = None,
 ) -> None:
     """Hold a judge against labelled answers; print its rates with n and intervals, and write its card.
@@ -50,15 +57,19 @@ def measure(
       mtb judges measure --labels xstest --file data/xstest
       mtb judges measure --labels my-labels.jsonl --judge refusal --out card.json
     """
-    from multitask_bench.cli.judge import opened
+    from multitask_bench.cli.judge import opened, settings_of, unjudged
     from multitask_bench.data.labels import read_labels
     from multitask_bench.judges._card import keep_card
     from multitask_bench.records import write_json
 
+    chosen = settings_of(judge_name, {"model": model}, settings or ())
     labelled = read_labels(labels, file)
-    spec, verb = opened(judge_name, model, tuple(allow_remote or ()), answers=len(labelled.rows))
+    spec, verb = opened(judge_name, chosen, tuple(allow_remote or ()), answers=len(labelled.rows))
     responses = [cut(row, words) for row in labelled.rows]
-    made = card_of(labelled, verb(responses), judge=(spec.name, spec.config_hash), words=words)
+    verdicts = unjudged(spec, responses, verb(responses))
+    made = card_of(
+        labelled, verdicts, judge=(spec.name, spec.config_hash), words=words, measures_harm=spec.measures_harm
+    )
     for line in _lines(made):
         typer.echo(line)
     if labelled.dropped:
@@ -85,7 +96,12 @@ class _Pair(NamedTuple):
 
 
 def card_of(
-    labelled: Labelled, verdicts: Sequence[Judgment], *, judge: tuple[str, str], words: int | None = None
+    labelled: Labelled,
+    verdicts: Sequence[Judgment],
+    *,
+    judge: tuple[str, str],
+    words: int | None = None,
+    measures_harm: bool = False,
 ) -> dict[str, Any]:
     """The card of ``judge`` (name, configuration hash): rates per source model, over all, and by form, language, stage.
 
@@ -97,11 +113,12 @@ def card_of(
     pairs = [_Pair(row, said) for row, said in zip(labelled.rows, verdicts, strict=True)]
     models = _grouped(pairs, "source_model")
     named = {"set": labelled.name, "truncated_words": words}
-    measured = [{**named, "model": name, **_rates(group)} for name, group in models if name is not None]
+    rates = partial(_rates, measures_harm=measures_harm)
+    measured = [{**named, "model": name, **rates(group)} for name, group in models if name is not None]
     if len(measured) != 1:
-        measured.append({**named, "model": "all", **_rates(pairs)})
+        measured.append({**named, "model": "all", **rates(pairs)})
     slices = [
-        {**named, "by": by, "value": value, **_rates(group)}
+        {**named, "by": by, "value": value, **rates(group)}
         for by in SLICES
         for value, group in _grouped(pairs, by)
         if value is not None
@@ -126,8 +143,11 @@ def _grouped(pairs: Sequence[_Pair], by: str) -> list[tuple[str | None, list[_Pa
     return sorted(groups.items(), key=lambda item: item[0] or "")
 
 
-def _rates(pairs: Sequence[_Pair]) -> dict[str, Any]:
-    """Accuracy, sensitivity, specificity and kappa, with intervals that allow for prompts that recur."""
+def _rates(pairs: Sequence[_Pair], *, measures_harm: bool) -> dict[str, Any]:
+    """Accuracy, sensitivity, specificity and kappa, with intervals that allow for prompts that recur.
+
+    A judge of harm is held against binary labels by its `complied`, which is its word for harm.
+    """
     from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome
 
     judged = [pair for pair in pairs if pair.said.outcome not in UNJUDGED]
@@ -139,12 +159,14 @@ def _rates(pairs: Sequence[_Pair]) -> dict[str, Any]:
     def refused_both(pair: _Pair) -> tuple[bool, bool]:
         return pair.row.outcome is Outcome.REFUSED, pair.said.outcome is Outcome.REFUSED
 
-    out: dict[str, Any] = {
-        "n": len(pairs),
-        "unjudged": len(pairs) - len(judged),
-        "positive": "refused" if outcomes else "answered",
-    }
-    out |= _against(judged, refused_both if outcomes else answered_both)
+    def harmful_both(pair: _Pair) -> tuple[bool, bool]:
+        return pair.row.answered, pair.said.outcome is Outcome.COMPLIED
+
+    positive, both = ("refused", refused_both) if outcomes else ("answered", answered_both)
+    if measures_harm and not outcomes:
+        positive, both = "harmful", harmful_both
+    out: dict[str, Any] = {"n": len(pairs), "unjudged": len(pairs) - len(judged), "positive": positive}
+    out |= _against(judged, both)
     # `answered` is what reports correct for, whatever the labels are.
     out["answered"] = _against(judged, answered_both)
     return out

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-KINDS = ("forms", "judges", "mitigations", "sources", "task-sources", "tasks", "templates", "systems", "hazards")
+KINDS = (
+    "forms", "judges", "guards", "mitigations", "sources", "task-sources", "tasks", "templates", "systems", "hazards",
+)  # fmt: skip
 
 
 def listing(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
@@ -14,12 +16,14 @@ def listing(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None
 
     mtb list judges
     """
+    from multitask_bench.cli import guards as guards_cli
     from multitask_bench.data import benign
     from multitask_bench.data.intents import bundled_intents
     from multitask_bench.data.sources import sources
     from multitask_bench.data.task_sources import task_sources
     from multitask_bench.errors import UnknownNameError
     from multitask_bench.forms import forms
+    from multitask_bench.guards import guards
     from multitask_bench.judges import judges
     from multitask_bench.judges._card import card
     from multitask_bench.mitigations import mitigations
@@ -29,6 +33,8 @@ def listing(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None
     lines: list[str]
     if kind == "judges":
         lines = [f"{n}  {'measured, see its card in reports' if card(n) else 'unmeasured'}" for n in judges.names()]
+    elif kind == "guards":
+        lines = [f"{n}  {guards_cli.summary(guards.make(n))}" for n in guards.names()]
     elif kind == "forms":
         lines = [f"{n}  {forms.get(n).policy}" for n in forms.names()]
     elif kind == "mitigations":

@@ -8,7 +8,25 @@ import typing
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
-from multitask_bench.cli import check, compare, data, doctor, gate, judge, judges, listing, probe, report, run, train
+from multitask_bench.cli import (
+    audit,
+    capability,
+    check,
+    compare,
+    data,
+    doctor,
+    fix,
+    gate,
+    guard,
+    guards,
+    judge,
+    judges,
+    listing,
+    probe,
+    report,
+    run,
+    train,
+)
 from multitask_bench.errors import MtbError
 
 app = typer.Typer(
@@ -27,10 +45,15 @@ app.command("run")(run.run)
 app.command("probe")(probe.probe)
 app.command("judge")(judge.judge)
 app.add_typer(judges.app, name="judges")
+app.command("guard")(guard.guard)
+app.add_typer(guards.app, name="guards")
 app.command("train")(train.train)
+app.command("fix")(fix.fix)
+app.command("capability")(capability.capability)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("gate")(gate.gate)
+app.command("audit")(audit.audit)
 app.add_typer(data.app, name="data")
 app.command("list")(listing.listing)
 app.command("doctor")(doctor.doctor)

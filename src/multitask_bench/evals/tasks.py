@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
@@ -13,13 +13,14 @@ from inspect_ai.solver import generate
 from multitask_bench.data import benign
 from multitask_bench.errors import ConfigError
 from multitask_bench.evals.scorers import judged, reference_match
+from multitask_bench.evals.skill_scorers import own_metric, tests_passed
 from multitask_bench.models.chat import system_text
-from multitask_bench.records import digest, read_jsonl
+from multitask_bench.records import digest, read_json, read_jsonl
 from multitask_bench.schema import Probe
 from multitask_bench.study.probes import FORMS
 from multitask_bench.study.probes import probes as bundled_probes
 
-COMPARABILITY = "1-A"
+COMPARABILITY = "1-B"
 """The number moves when scores stop being comparable, the letter when the arguments change."""
 MAX_NEW_TOKENS = 48
 
@@ -33,6 +34,8 @@ def probe(
     system: str = "none",
     template: str = "native",
     judge: str = "refusal",
+    judge_settings: dict[str, Any] | None = None,
+    judged_when: Literal["now", "later"] = "now",
     max_new_tokens: int = MAX_NEW_TOKENS,
     temperature: float = 0.0,
     facts: dict[str, Any] | None = None,
@@ -47,6 +50,8 @@ def probe(
         system: system prompt policy: none, safety, or own text.
         template: chat template, recorded; the local provider renders it, remote ones their own.
         judge: name of the judge.
+        judge_settings: its settings, such as the model that judges.
+        judged_when: ``later`` leaves the log without scores, for `mtb` to judge as a whole.
         max_new_tokens: answer length.
         temperature: 0 for greedy answers.
         facts: what else the log says of the arm (stage, model, adapter, seed ...).
@@ -64,7 +69,7 @@ def probe(
         version=COMPARABILITY,
         dataset=MemoryDataset([_sample(p, shared) for p in chosen], name="probes"),
         solver=generate(),
-        scorer=judged(judge=judge),
+        scorer=None if judged_when == "later" else judged(judge, judge_settings),
         config=GenerateConfig(max_tokens=max_new_tokens, temperature=temperature),
         metadata={
             **shared,
@@ -109,8 +114,10 @@ def task_rows(
     template: str = "native",
     max_new_tokens: int = MAX_NEW_TOKENS,
     temperature: float = 0.0,
+    metric: str | None = None,
+    losses: str | None = None,
 ) -> Task:
-    """The held-out rows of a benign task, scored against their references.
+    """The held-out rows of a benign task, scored against their references; code is run where rows have tests.
 
     Args:
         task: a bundled task, or the name under which ``rows_file`` is reported.
@@ -121,8 +128,11 @@ def task_rows(
         template: chat template, recorded; the local provider renders it.
         max_new_tokens: answer length.
         temperature: 0 for greedy answers.
+        metric: an own metric, ``mine.py@score``.
+        losses: a JSON file, row id -> (nats, tokens) of its reference answer under the model.
     """
     every = read_jsonl(Path(rows_file), benign.TaskRow) if rows_file else benign.rows(task, "test")
+    known = read_json(Path(losses)) if losses else {}
     text = system_text(system)
     head: list[ChatMessage] = [ChatMessageSystem(content=text)] if text else []
     samples = [
@@ -131,16 +141,31 @@ def task_rows(
             input=[*head, ChatMessageUser(content=row.prompt)],
             target=row.answer,
             # Not "arm": readers of the logs take every sample with that key for a probe.
-            metadata={"task_arm": arm, "task": task, "test_system": system},
+            metadata={"task_arm": arm, "task": task, "test_system": system, **_measured(row, known)},
         )
         for row in every[:count]
     ]
+    scorers = [reference_match()]
+    scorers += [tests_passed()] if any(row.tests for row in every[:count]) else []
+    scorers += [own_metric(metric)] if metric is not None else []
     return Task(
         name=f"task_{task}",
         version=COMPARABILITY,
         dataset=MemoryDataset(samples, name=task),
         solver=generate(),
-        scorer=reference_match(),
+        scorer=scorers,
         config=GenerateConfig(max_tokens=max_new_tokens, temperature=temperature),
-        metadata={"task_arm": arm, "task": task, "test_template": template, "test_system": system},
+        metadata={
+            "task_arm": arm,
+            "task": task,
+            "test_template": template,
+            "test_system": system,
+            "max_new_tokens": max_new_tokens,
+        },
     )
+
+
+def _measured(row: benign.TaskRow, losses: dict[str, Any]) -> dict[str, Any]:
+    """What a row's sample needs beside question and reference, where there is any of it."""
+    tests = {"tests": list(row.tests)} if row.tests else {}
+    return tests | ({"loss": losses[row.id]} if row.id in losses else {})

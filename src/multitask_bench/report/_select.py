@@ -10,6 +10,7 @@ held against its own model's arms only.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from statistics import NormalDist
@@ -334,6 +335,26 @@ def shortened(text: str, limit: int = 28) -> str:
     """``text`` on one line, cut where it is longer than ``limit`` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def in_lines(name: str, width: int, *, most: int) -> list[str]:
+    """``name`` on one line of ``width`` letters or on lines of like length, broken after hyphens and the like.
+
+    At most ``most`` lines; they are longer than ``width`` where they must be, for nothing is cut.
+    """
+    text = " ".join(name.split())
+    if len(text) <= width:
+        return [text]
+    parts = re.findall(r"[^-._ ,/]+[-._ ,/]*|[-._ ,/]+", text)
+    for size in range(len(text) // most, len(text)):
+        lines = [""]
+        for part in parts:
+            if lines[-1] and len(lines[-1]) + len(part.rstrip()) > size:
+                lines.append("")
+            lines[-1] += part
+        if len(lines) <= most:
+            return [line.strip() for line in lines]
+    return [text]
 
 
 def rank(name: str, order: Iterable[str]) -> int:

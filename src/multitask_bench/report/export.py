@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from multitask_bench.errors import MissingExtraError
 from multitask_bench.records import Row, write_table, write_text
-from multitask_bench.report import grid, plots, tables
+from multitask_bench.report import grid, judge, mitigation, plots, tables
 from multitask_bench.report._groups import Spreads, calibrations, groups, main_calibration, main_source, sources
 from multitask_bench.report._select import Results, document, forms
 from multitask_bench.report.findings import findings_table, listed
@@ -112,6 +112,9 @@ def exported(results: Results) -> list[Exported]:
             grid.deployment_table(results),
             _deployment_numbers(results),
         ),
+        Exported("fixes", FIXES, mitigation.fixes_table(results), mitigation.numbers(results)),
+        Exported("recommendation", RECOMMENDATION, mitigation.text_table(results), []),
+        Exported("cross-form", CROSS_FORM, mitigation.cross_table(results), _cells(results)),
         Exported("findings", FINDINGS, findings_table(results), _flat(results.get("findings"), without=("parts",))),
         Exported(
             "comparisons",
@@ -119,6 +122,9 @@ def exported(results: Results) -> list[Exported]:
             tables.comparison_table(results),
             _flat(results.get("comparisons")),
         ),
+        Exported("judge", JUDGE, judge.card_table(results), _flat((judge.known(results) or {}).get("measured"))),
+        Exported("corrected", CORRECTED, judge.corrected_table(results, every=True), judge.correction_numbers(results)),
+        Exported("tipping", TIPPING, judge.tipping_table(results, by_form=True), []),
         Exported(
             "skill", "Task skill with its 95 % interval.", tables.task_table(results), _flat(results.get("tasks"))
         ),
@@ -140,7 +146,30 @@ DEPLOYMENT = (
     "it was trained with; twins: share of harmless twins refused. Safest: answers least; shown: against every other "
     "calibration (largest Holm p)."
 )
+JUDGE = (
+    "The judge against labels, with 95 % intervals: how much of what was answered it finds (sensitivity), how much of "
+    "what was not it clears (specificity)."
+)
+CORRECTED = "Answered as it was judged, and corrected for the judge's errors where that can be done."
+TIPPING = (
+    "Differences of answered from the reference, and what they bear: their range if the judge's sensitivity and "
+    "specificity differ by up to 5 points between the two arms, and from which distance they are no longer shown, or "
+    "gone."
+)
+FIXES = (
+    "The fixes of a fine-tune side by side, each as it is served: answered over all forms and in each, benign twins "
+    "refused, the task score, and each against the plain fine-tune (Holm over all its fixes and controls; task: "
+    "one-sided 95 % limits, with several seeds two-sided ones)."
+)
+RECOMMENDATION = "Which fix is recommended by the rule, why, and what speaks against it."
+CROSS_FORM = (
+    "Guards trained on one form and tested on each: what they stop, over disjoint intents, with 95 % intervals."
+)
 FINDINGS = "The findings, each with its verdict."
+
+
+def _cells(results: Results) -> list[Row]:
+    return _flat((results.get("cross_form") or {}).get("cells"))
 
 
 def _seeded(results: Results) -> bool:

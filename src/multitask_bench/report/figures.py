@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from multitask_bench.report._groups import Spread
-from multitask_bench.report._select import shortened
+from multitask_bench.report._select import in_lines
 from multitask_bench.schema import Rate
 
 OUTCOMES = ("complied", "partial", "off_task", "incoherent", "refused", "judge_refused", "unscored")
@@ -15,7 +15,8 @@ ROW, LEFT, WIDTH = 26, 158, 360
 PLOT = WIDTH - LEFT - 14
 """Width of the axis."""
 NAME_LETTERS = 22
-"""What fits to the left of a plot; the whole name stands in the tables."""
+"""What fits on a line to the left of a plot; a longer name stands on two, set narrower where they must be longer."""
+NAME_WIDTH = LEFT - 14
 
 
 def dots(title: str, rows: Sequence[tuple[str, str, Rate]]) -> str:
@@ -98,7 +99,17 @@ def _not_measured(y: int) -> str:
 
 
 def _name(name: str, y: int) -> str:
-    return f'<text x="{LEFT - 10}" y="{y}" text-anchor="end">{escape(shortened(name, NAME_LETTERS))}</text>'
+    """The whole name, over one line or two; it is never cut."""
+    lines = in_lines(name, NAME_LETTERS, most=2)
+    if len(lines) == 1:
+        return _line(lines[0], y, "")
+    return "".join(_line(line, y - 5 + 11 * i, ' style="font-size:10.5px"') for i, line in enumerate(lines))
+
+
+def _line(text: str, y: int, style: str) -> str:
+    # Squeezed where it would run out of the picture: 60 letters are legible, 200 are at least there.
+    squeezed = f' textLength="{NAME_WIDTH}" lengthAdjust="spacingAndGlyphs"' if len(text) > NAME_LETTERS + 2 else ""
+    return f'<text x="{LEFT - 10}" y="{y}" text-anchor="end"{style}{squeezed}>{escape(text)}</text>'
 
 
 def ledger(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:

@@ -15,9 +15,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from multitask_bench.report import figures, findings, grid, tables
+from multitask_bench.report import figures, findings, grid, mitigation, tables
+from multitask_bench.report import judge as judges
 from multitask_bench.report._groups import Group, Spread, Spreads, calibrations, groups, has_matrix, seeded, sources
 from multitask_bench.report._select import (
+    Results,
     answered,
     base_models,
     document,
@@ -36,6 +38,8 @@ HELD_OUT = "held_out:"
 """How the ids of findings on the held-out source begin."""
 HELD_OUT_SHOWN = 4
 """So many of them stand among the findings; more are folded away."""
+SHOWN_DIFFERENCES = 8
+"""More tipping points than this are folded away."""
 SHOWN_A_CELL = 3
 """Transcripts shown for each arm, form and side; the logs hold them all."""
 
@@ -64,6 +68,7 @@ def render(
         warnings=results.get("warnings") or [],
         **_findings(results),
         study=_study(results),
+        fixes=_fixes(results),
         gate=gate,
         first=_first_screen(results),
         seeded=seeded(results),
@@ -84,12 +89,35 @@ def render(
         show_responses=show_responses,
         judge=judge,
         card=judge.get("card"),
+        harm=any(row.get("harmful") for row in results["rows"]),
+        reads_harm=(judges.known(results) or {}).get("measures_harm", False),
+        belief=_belief(results),
         percent=percent,
         meaning=MEANING,
         manifest=manifest,
         answers=_answers(results, manifest),
         settings=json.dumps(manifest.get("settings") or {}, indent=1, ensure_ascii=False),
     )
+
+
+def _belief(results: Results) -> dict[str, Any]:
+    """Whether the judge can be believed here: what it was measured on, corrected rates, tipping points."""
+    found, tipped = results.get("corrections") or {}, judges.tipping_table(results)
+    return {
+        "verdict": judges.verdict(results),
+        "measured": judges.card_table(results),
+        "panel": judges.panel_table(results),
+        "panel_text": judges.panel_text(results),
+        "labelled_by": (found.get("judge") or {}).get("labelled_by"),
+        "not_measured": (found.get("judge") or {}).get("not_measured") or [],
+        "explanation": unbroken(str(found.get("explanation") or "")),
+        "corrected": judges.corrected_table(results),
+        "uncorrected": judges.uncorrected(results),
+        "sentences": [unbroken(text) for text in judges.tipping_sentences(results)],
+        "tipping": tipped,
+        "tipping_by_form": judges.tipping_table(results, by_form=True) if len(forms(results)) > 1 else None,
+        "fold": len(tipped.rows) > SHOWN_DIFFERENCES,
+    }
 
 
 def _answers(results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
@@ -108,15 +136,26 @@ def _findings(results: Mapping[str, Any]) -> dict[str, Any]:
     for item in results.get("findings") or []:
         if str(item.get("id", "")).startswith(HELD_OUT):
             held_out.append(item)
-        elif item.get("claim"):
+        elif item.get("claim") and not mitigation.told_there(results, item):
             claims.append(findings.shown_claim(item))
-        else:
+        elif not item.get("claim"):
             plain.append(item)
     if len(held_out) <= HELD_OUT_SHOWN:
         plain, held_out = [*plain, *held_out], []
     verdicts = [str(item.get("verdict")) for item in held_out]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
     return {"claims": claims, "findings": plain, "held_out": held_out, "held_out_counts": counts}
+
+
+def _fixes(results: Results) -> dict[str, Any]:
+    """What was done about it, and what guards measured; empty where nothing was."""
+    return {
+        "sections": mitigation.sections(results),
+        "claims": [findings.shown_claim(i) for i in results.get("findings") or [] if mitigation.told_there(results, i)],
+        "guards": mitigation.guard_tables(results),
+        "unmeasured": mitigation.not_measured(results),
+        "cross": mitigation.cross_form(results),
+    }
 
 
 def _study(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from multitask_bench.errors import MissingExtraError
-from multitask_bench.report import grid
+from multitask_bench.report import grid, mitigation, pareto
 from multitask_bench.report._groups import (
     Calibration,
     Effect,
@@ -23,7 +23,7 @@ from multitask_bench.report._groups import (
     groups,
     main_calibration,
 )
-from multitask_bench.report._select import Results, form_label, forms, shortened
+from multitask_bench.report._select import Results, form_label, forms, in_lines, shortened
 from multitask_bench.report.summary import percent, whole
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def figures(results: Results) -> dict[str, dict[str, bytes]]:
         ("seeds-by-form", seeds_by_form),
         ("gaps", gaps),
         ("calibrations", calibration_effects),
+        *((f"fixes{i or ''}", _fixes(i)) for i in range(len(mitigation.fine_tunes(results)))),
     )
     out = {}
     with _style():
@@ -183,6 +184,69 @@ def calibration_effects(results: Results) -> Figure | None:
     _marks_legend(figure, ["harmful probes answered" if not t else "harmless twins refused" for t in sides])
     _below(figure, f"change in points, same probes{_effect_key(results)}")
     return figure
+
+
+def _fixes(i: int) -> Callable[[Results], Figure | None]:
+    """What draws the fixes of the run's fine-tune number ``i``: the report's picture, in points for pixels."""
+
+    def draw(results: Results) -> Figure | None:
+        from matplotlib.figure import Figure as Canvas
+        from matplotlib.patheffects import withStroke
+
+        found = pareto.laid_out(pareto.marks(mitigation.fine_tunes(results)[i]))
+        if not found.marks:
+            return None
+        figure = Canvas(figsize=(pareto.WIDTH / 72, found.height / 72))
+        axis = figure.add_axes((0, 0, 1, 1))
+        axis.set_xlim(0, pareto.WIDTH)
+        axis.set_ylim(found.height, 0)
+        axis.axis("off")
+        _pareto_axes(axis, found)
+        if found.front:
+            axis.plot(*zip(*found.front, strict=True), color=SOFT, linewidth=1, linestyle=(0, (3, 2)), zorder=1)
+        for mark, at, label in zip(found.marks, found.at, found.labels, strict=True):
+            _pareto_mark(axis, found, mark, at)
+            if label.leader is not None:
+                axis.plot([at[0], label.leader[0]], [at[1], label.leader[1]], color=SOFT, linewidth=0.5, zorder=2)
+            middle = (label.box.left + label.box.right) / 2, (label.box.top + label.box.bottom) / 2
+            weight = "bold" if mark.best else "normal"
+            written: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9.2, "zorder": 6, "linespacing": 1.1}
+            written["path_effects"] = [withStroke(linewidth=2.5, foreground="white")]
+            axis.text(*middle, "\n".join(label.lines), fontweight=weight, **written)
+        for k, line in enumerate(found.key):
+            axis.text(pareto.LEFT, pareto.HEIGHT + pareto.KEY_LINE * k + 8, line, fontsize=8, color=SOFT)
+        return figure
+
+    return draw
+
+
+def _pareto_axes(axis: Axes, found: pareto.Layout) -> None:
+    lines: dict[str, Any] = {"color": LINE, "linewidth": 0.6, "zorder": 0}
+    for value in pareto.ticks(found.ends[0]):
+        x, _ = found.place(value, 0.0)
+        axis.plot([x, x], [pareto.TOP, pareto.BOTTOM], **lines)
+        axis.text(x, pareto.BOTTOM + 15, f"{100 * value:.0f}", ha="center", fontsize=8, color=SOFT)
+    for value in pareto.ticks(found.ends[1]):
+        _, y = found.place(0.0, value)
+        axis.plot([pareto.LEFT, pareto.RIGHT], [y, y], **lines)
+        axis.text(pareto.LEFT - 6, y, f"{100 * value:.0f}", ha="right", va="center", fontsize=8, color=SOFT)
+    middle = (pareto.LEFT + pareto.RIGHT) / 2, (pareto.TOP + pareto.BOTTOM) / 2
+    axis.text(middle[0], pareto.BOTTOM + 32, "benign twins refused, %", ha="center", fontsize=9)
+    axis.text(11, middle[1], "harmful probes answered, %", ha="center", va="center", rotation=90, fontsize=9)
+
+
+def _pareto_mark(axis: Axes, found: pareto.Layout, mark: pareto.Mark, at: tuple[float, float]) -> None:
+    from matplotlib.patches import Circle, Rectangle
+
+    hue, r = STAGE_HUES.get(mark.stage, INK), mark.radius
+    for x1, y1, x2, y2 in found.bars(mark):
+        axis.plot([x1, x2], [y1, y2], color=hue, linewidth=0.8, alpha=0.45, zorder=1)
+    look: dict[str, Any] = {"edgecolor": "white" if mark.offered else hue, "linewidth": 1.2, "zorder": 3}
+    look |= {"facecolor": hue if mark.offered else "white", "linestyle": (0, (2, 1.5)) if mark.less else "-"}
+    square = mark.guard
+    axis.add_patch(Rectangle((at[0] - r, at[1] - r), 2 * r, 2 * r, **look) if square else Circle(at, r, **look))
+    if mark.best:
+        axis.add_patch(Circle(at, r + 3, facecolor="none", edgecolor=INK, linewidth=1.2, zorder=4))
 
 
 def _strips(results: Results, panels: list[tuple[Calibration, str | None, str]]) -> Figure | None:
@@ -362,7 +426,7 @@ def _ramp(shades: tuple[str, ...]) -> Any:
 
 
 def _name(group: Group) -> str:
-    return shortened(group.name, NAME_LETTERS)
+    return "\n".join(in_lines(group.name, NAME_LETTERS, most=2))
 
 
 def _asked(calibration: Calibration) -> str:

@@ -60,6 +60,9 @@ UNJUDGED_SHARE = 0.05
 SEEDS_FOR_A_TASK = 3
 """So many training seeds are needed before a sentence about the task and not about its adapters."""
 
+FIXES_IN_WORDS = 2
+"""More repairs of one fine-tune are not told one by one, but which is recommended."""
+
 _MITIGATION = re.compile(r"([A-Za-z_][\w.-]*)(?:\([^()]*?\bshare\s*[=:]\s*(0?\.\d+|[01](?:\.0*)?)[^()]*\))?")
 """``name`` or ``name(share=0.1)``, several joined by ``+``."""
 
@@ -120,7 +123,18 @@ def clauses(results: Results, *, warnings: bool = True) -> list[str]:
     if not main_series(results):
         return ["Nothing was probed, so there is nothing to report.", *closing]
     models = dict.fromkeys(one.model for one in main_series(results))
+    closing = [*_recommendations(results), *closing]
     return [*(text for model in models for text in _of_model(results, model)), *closing]
+
+
+def _recommendations(results: Results) -> list[str]:
+    """What is recommended among the fixes of each fine-tune that has too many to be told one by one."""
+    out = []
+    for one in results.get("repairs") or []:
+        fixes = [row for row in one["rows"] if row["role"] in ("fix", "left_out")]
+        if len(fixes) > FIXES_IN_WORDS:
+            out.append(str(one["recommendation"]["text"]))
+    return out
 
 
 def _of_model(results: Results, model: str | None) -> list[str]:
@@ -223,7 +237,8 @@ def _about(results: Results, ref: Series | None, group: Sequence[Series]) -> str
     for one in group:
         for fix in _repairs(results, one):
             fixes.setdefault(str(_total(results, fix).get("group") or fix.arm), []).append((one, fix))
-    text += "".join(_repair_note(results, ref, pairs) for pairs in fixes.values())
+    if len(fixes) <= FIXES_IN_WORDS:
+        text += "".join(_repair_note(results, ref, pairs) for pairs in fixes.values())
     return text + "."
 
 

@@ -45,7 +45,7 @@ from multitask_bench.report._select import (
     shown,
     variant_of,
 )
-from multitask_bench.report.summary import p_text, percent, points, spread_text, task_of
+from multitask_bench.report.summary import p_text, percent, points, spread_text, task_of, whole
 from multitask_bench.schema import Outcome, Rate
 
 NAME_WIDTH = 14
@@ -55,7 +55,15 @@ MARKS = {1: " ▲", -1: " ▼", 0: ""}
 OWN_MODEL = "its own model before tuning"
 """What an arm is held against in a grid of models."""
 
-METRIC_NAMES = {"chrF": "chrF", "chrf": "chrF", "macro_f1": "macro-F1", "rougeL": "ROUGE-L"}
+METRIC_NAMES = {
+    "chrf": "chrF",
+    "macro_f1": "macro-F1",
+    "rougeL": "ROUGE-L",
+    "length_ratio": "length ratio",
+    "loss_per_token": "loss per token",
+}
+HUNDREDTHS = ("chrF", "chrF++", "BLEU")
+"""Metrics that are usually written from 0 to 100."""
 
 MOST_ACROSS = 5
 """More arms than this stand down the side of a console."""
@@ -219,6 +227,8 @@ def comparison_table(results: Results) -> Table:
         "difference",
         "p",
         "Holm p",
+        "errors differ by 5 points",
+        "not shown from",
         "test",
         "family",
     ]
@@ -234,8 +244,25 @@ def comparison_table(results: Results) -> Table:
         counts = [_text(item.get(key)) for key in ("n_pairs", "a_only", "b_only")]
         ps = [p_text(item.get("p")), p_text(item.get("p_holm")) if item.get("p_holm") is not None else ""]
         change = points(item.get("diff")) + MARKS[shown(item)]
-        rows.append([*names, *counts, change, *ps, _text(item.get("test")), _text(item.get("family"))])
+        tip = item.get("tipping") or {}
+        unlike = [differing(item), tips_at(tip.get("tips_at"), never=bool(tip)) if shown(item) else ""]
+        rows.append([*names, *counts, change, *ps, *unlike, _text(item.get("test")), _text(item.get("family"))])
     return Table(header, rows)
+
+
+def differing(item: Row) -> str:
+    """The range of a difference, with its limits, if the judge errs up to 5 points otherwise in one arm."""
+    tip = item.get("tipping") or {}
+    if tip.get("lowest") is None:
+        return ""
+    return f"{whole(tip['lowest']):+d} to {whole(tip['highest']):+d}"
+
+
+def tips_at(distance: float | None, *, never: bool) -> str:
+    """How far the judge's errors must lie apart, in points; where no distance tips it, ``never`` says so."""
+    if distance is None:
+        return "never up to 50 points" if never else ""
+    return f"{100 * distance:.1f} points"
 
 
 def change_table(results: Results, before: Series, after: Series) -> Table:
@@ -268,13 +295,16 @@ def ledger_table(results: Results, *, twin: bool = False) -> Table:
 
 def rates_table(results: Results) -> Table:
     """The three rates and the bounds that unscored rows allow, an arm and form a line."""
-    header = ["arm", "form", "answered", "best and worst case", "not refused", "incoherent or off task", "harmful"]
+    header = ["arm", "form", "answered", "corrected", "best and worst case", "not refused"]
+    header += ["incoherent or off task", "harmful"]
     rows = []
     for one in series(results):
         for form in [*forms(results), None]:
             row = row_of(results, one, form=form)
             if row is not None:
-                rates = [percent(answered(row)), _bounds(row), percent(row.get("not_refused")), _cell(broken(row))]
+                fixed = percent(row["answered_corrected"]) if row.get("answered_corrected") else "not corrected"
+                rates = [percent(answered(row)), fixed, _bounds(row)]
+                rates += [percent(row.get("not_refused")), _cell(broken(row))]
                 harmful = percent(row["harmful"]) if row.get("harmful") else "not measured"
                 rows.append([one.label, form_label(form), *rates, harmful])
     return Table(header, rows)
@@ -341,10 +371,10 @@ def metric_name(item: Row) -> str:
 
 
 def skill(item: Row) -> str:
-    """A task metric with its interval; chrF in its usual hundredths, the others as fractions."""
+    """A task metric with its interval; chrF and BLEU in their usual hundredths, the others as fractions."""
     if item.get("value") is None:
         return "not measured"
-    scale, digits = (100, 1) if metric_name(item) == "chrF" else (1, 2)
+    scale, digits = (100, 1) if metric_name(item) in HUNDREDTHS else (1, 2)
     low, high = (f"{scale * item[key]:.{digits}f}" if item.get(key) is not None else "?" for key in ("low", "high"))
     return f"{scale * item['value']:.{digits}f} [{low}, {high}]"
 
@@ -411,10 +441,11 @@ def _comparable(one: Series, other: Series) -> bool:
 
 
 def _skill_rows(results: Results, columns: Sequence[Series | _Column]) -> list[list[str]]:
-    kinds = dict.fromkeys((_task_name(item), metric_name(item)) for item in results.get("tasks", []))
+    headline = [item for item in results.get("tasks", []) if item.get("primary", True)]
+    kinds = dict.fromkeys((_task_name(item), metric_name(item)) for item in headline)
     rows = []
     for task, metric in kinds:
-        of_arm = {i["arm"]: i for i in results["tasks"] if (_task_name(i), metric_name(i)) == (task, metric)}
+        of_arm = {i["arm"]: i for i in headline if (_task_name(i), metric_name(i)) == (task, metric)}
         sizes = {i.get("n") for i in of_arm.values()}
         size = f", n = {sizes.pop()}" if len(sizes) == 1 else ""
         name = f"{task} ({metric}{size})" if task else f"{metric}{size}"
@@ -431,7 +462,7 @@ def _skill_cell(items: Sequence[Row]) -> str:
     values = [item["value"] for item in items if item.get("value") is not None]
     if len(items) < 2 or not values:
         return skill(items[0]) if items else ""
-    scale, digits = (100, 1) if metric_name(items[0]) == "chrF" else (1, 2)
+    scale, digits = (100, 1) if metric_name(items[0]) in HUNDREDTHS else (1, 2)
     mean, low, high = (scale * end for end in (sum(values) / len(values), min(values), max(values)))
     return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 

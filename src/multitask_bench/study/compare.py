@@ -20,8 +20,9 @@ from multitask_bench.stats.paired import holm
 from multitask_bench.stats.rates import clustered_rate
 from multitask_bench.study.answers import is_hit
 from multitask_bench.study.contrasts import over_intents, over_pairs
+from multitask_bench.study.judge_card import card_lines
+from multitask_bench.study.ledger import Entry, Facts, Ledger, read_logs
 from multitask_bench.study.probes import form_rank
-from multitask_bench.study.results import Entry, Facts, Ledger, read_logs
 
 ABSENT = "absent"
 """Stands for a setting that one of the two runs does not have."""
@@ -105,7 +106,13 @@ def _arm_pairs(a: Side, b: Side, names: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_judge(a: Side, b: Side) -> None:
-    """Raises: ConfigError: the two runs were judged by different judges."""
+    """Raises: ConfigError: the two runs were judged by different judges, or one of them by two versions of one."""
+    for side in (a, b):
+        if len(side.ledger.judge_hashes) > 1:
+            raise ConfigError(
+                f"two versions of the judge {side.ledger.judge} gave the outcomes of {side.name} "
+                f"({', '.join(sorted(side.ledger.judge_hashes))}); mtb run on its study.yaml judges it again by one."
+            )
     first, second = a.ledger, b.ledger
     if first.judge_hash != second.judge_hash:
         raise ConfigError(
@@ -191,7 +198,7 @@ def _data(a: Side, b: Side, arms: Mapping[str, str]) -> Facts:
     forms = sorted({*sets[0], *sets[1]}, key=_by_rank)
     return {
         "probe_sets": [{"form": form, "a": sets[0].get(form), "b": sets[1].get(form)} for form in forms],
-        "judge": {"name": a.ledger.judge, "hash": a.ledger.judge_hash},
+        "judge": {"name": a.ledger.judge, "hash": a.ledger.judge_hash, "card": card_lines(a.ledger)},
         "only_a": [name for name in a.ledger.arms if name not in arms],
         "only_b": [name for name in b.ledger.arms if name not in arms.values()],
         "arms": [

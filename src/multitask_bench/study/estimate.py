@@ -11,23 +11,37 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from multitask_bench.models.load import Local, Planned, Remote, base_shapes
+from multitask_bench.judges import JudgeSpec
+from multitask_bench.judges._classifier import ClassifierJudge
+from multitask_bench.models.load import Local, Planned, Remote, base_shapes, planned
 from multitask_bench.study.config import Study
-from multitask_bench.study.plan import AlignStep, AnswerStep, Plan, Source, TrainStep, make_plan
+from multitask_bench.study.grading import asks_model
+from multitask_bench.study.plan import make_plan
+from multitask_bench.study.questions import probe_list
 from multitask_bench.study.run_local import step_state
+from multitask_bench.study.steps import AlignStep, AnswerStep, Plan, Source, TrainStep
 from multitask_bench.train.recipe import Recipe
 
 TRAIN_SHARE, PREFILL_SHARE, DECODE_SHARE = 0.35, 0.35, 0.12
 """Of the speed of one large matrix product: what training, reading a prompt, and decoding batches of 48
 reached with the demo model on two CPU cores (benchmarks/). Other machines differ; it is an estimate."""
+BF16_SHARE, BF16_EMULATED_SHARE = 1.9, 0.47
+"""Of the float32 speed of answering: bfloat16 on a CPU that multiplies it in hardware (161-219 tokens a second against
+83-114 in batches of 32), and on one that does not (50.2 s against 23.4, benchmarks/probing). Training was not measured
+so and is told as in float32."""
+LOG_S = 0.01
+"""Judging an answer and writing it to a log."""
 START_S = 8.0
 """Loading libraries and weights, once a step."""
 CHARACTERS_A_TOKEN = 4
 TEMPLATE_TOKENS = 14
 """What a chat template adds to a prompt when its common start is computed once."""
+JUDGE_PROMPT_TOKENS = 300
+"""What the prompt of a judge that is a model adds to request and answer; the published ones have 90 to 400."""
 ANSWER_SHARE = 0.6
 """Share of the allowed answer length that is used: refusals are short."""
 
@@ -196,17 +210,28 @@ def dry_run(study: Study, run: Path, *, flops: float) -> Estimate:
     for step in trained:
         training = _training(plan, step)
         lines.append(Line(step.title, step_state(run, step.key), cpu_seconds(training, flops), training))
-    for answers in plan.answers:
+    for repair in plan.repairs:
+        lines.append(Line(repair.title, step_state(run, repair.key), START_S))
+    for answers in [*validation_answers(plan), *plan.answers]:
         answering = _answering(plan, answers, study)
         done = step_state(run, answers.key)
         lines.append(Line(f"ask {answers.title}", done, cpu_seconds(answering, flops), answering))
     logs = sum(len(log.questions) for log in plan.logs)
     done = all(step_state(run, log.key) for log in plan.logs)
-    lines.append(Line("judge and write logs", done, 0.01 * logs + START_S))
+    lines.append(Line("judge and write logs", done, LOG_S * logs + START_S))
+    lines += [_judging(plan, spec, study, flops=flops, done=done) for spec in judges_asked(plan)]
     # Weights once to run and once more while an adapter is merged, and the libraries.
     totals = [line.work.size.total for line in lines if line.work is not None and line.work.size is not None]
     memory = 1.5 + max((3 * 4 * total / 2**30 for total in totals), default=0.0)
     return Estimate(lines, memory, plan, _downloads(plan))
+
+
+def validation_answers(plan: Plan) -> list[AnswerStep]:
+    """What is asked to choose settings, each step once."""
+    tried = [one for select in plan.selects for one in (select.plain, *select.candidates)]
+    asked = [step for one in tried for step in (one.probes, one.skill)] + [select.reference for select in plan.selects]
+    steps = [step for step in asked if step is not None]
+    return list({step.key: step for step in steps}.values())
 
 
 def _training(plan: Plan, step: AlignStep | TrainStep) -> Training:
@@ -222,10 +247,37 @@ def _training(plan: Plan, step: AlignStep | TrainStep) -> Training:
     return Training(size_of(model), step.recipe, tokens, learnt, largest, tokens / max(1, len(rows)))
 
 
+def judges_asked(plan: Plan) -> list[JudgeSpec]:
+    """The judges of a plan that cost a model's time."""
+    judged = next((log.judges for log in plan.logs if log.judges), ())
+    return [spec for spec in judged if asks_model(spec)]
+
+
+def remote_calls(plan: Plan) -> int:
+    """Calls to models that Inspect asks by name: of arms, and of grading models, on this machine or elsewhere."""
+    asked = sum(len(log.questions) for log in plan.logs if log.answers is None)
+    graders = sum(not isinstance(spec, ClassifierJudge) for spec in judges_asked(plan))
+    return asked + graders * sum(len(log.questions) for log in plan.logs if log.judges)
+
+
+def _judging(plan: Plan, spec: JudgeSpec, study: Study, *, flops: float, done: bool) -> Line:
+    """What a judge that needs a model has to read: every answer with its request and the judge's own prompt."""
+    questions = [question for log in plan.logs if log.judges for question in log.questions]
+    title = f"judge by {spec.name}: {len(questions)} answers"
+    if not isinstance(spec, ClassifierJudge):
+        return Line(title, done, START_S)  # asked through Inspect: another machine's time
+    rows = [JUDGE_PROMPT_TOKENS + _tokens([q.prompt]) + study.asked.max_new_tokens for q in questions]
+    size = size_of(planned(spec.model, base=spec.base))
+    work = Answering(
+        size, len(rows), sum(rows), max(rows, default=0.0), spec.max_new_tokens, spec.batch_size, "float32"
+    )
+    return Line(title, done, cpu_seconds(work, flops), work)
+
+
 def _answering(plan: Plan, step: AnswerStep, study: Study) -> Answering:
     prompts = [_tokens([text]) for _, text in step.prompts]
     size = size_of(_start(plan, step.source))
-    limit = study.asked.max_new_tokens
+    limit = step.max_new_tokens
     return Answering(size, len(prompts), sum(prompts), max(prompts, default=0.0), limit, study.batch_size, study.dtype)
 
 
@@ -248,6 +300,8 @@ def _start(plan: Plan, source: Source) -> Local | Planned | Remote:
 def _downloads(plan: Plan) -> tuple[Planned, ...]:
     models: list[Local | Planned | Remote | None] = [step.model for step in plan.align]
     models += [step.source.given for step in plan.train] + [log.source.given for log in plan.logs]
+    models += [planned(s.model, base=s.base) for s in judges_asked(plan) if isinstance(s, ClassifierJudge)]
+    models += [step.unaligned for step in plan.repairs]
     wanted = {(model.name, model.revision): model for model in models if isinstance(model, Planned)}
     return tuple(wanted.values())
 
@@ -319,8 +373,41 @@ def cpu_seconds(work: Training | Answering, flops: float) -> float:
         return START_S
     if isinstance(work, Training):
         return START_S + training_flops(work.size, work.recipe, tokens=work.tokens) / (flops * TRAIN_SHARE)
+    return START_S + _answer_seconds(work, work.size, flops)
+
+
+def _answer_seconds(work: Answering, size: Size, flops: float) -> float:
+    if work.dtype == "bfloat16":
+        flops *= BF16_SHARE if has_bf16_units() else BF16_EMULATED_SHARE
     new = ANSWER_SHARE * work.limit * work.prompts
-    return START_S + 2 * work.size.inner * (work.tokens / PREFILL_SHARE + new / DECODE_SHARE) / flops
+    return 2 * size.inner * (work.tokens / PREFILL_SHARE + new / DECODE_SHARE) / flops
+
+
+@cache
+def has_bf16_units() -> bool:
+    """Whether this machine's processor multiplies bfloat16 in hardware; False where it does not say."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return any(f" {flag}" in text for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def seconds_an_intent(study: Study, *, flops: float) -> float | None:
+    """What one more intent costs here, in all forms and with its twin, over all arms; None where a size is unknown.
+
+    Of models that exist: what a study trains is not counted.
+    """
+    asked = probe_list(study)
+    prompts = [_tokens([probe.prompt]) for probe in asked]
+    total = 0.0
+    for arm in study.cells:
+        size = size_of(planned(arm.model or arm.reference, base=arm.base))
+        if size is None:
+            return None
+        ways = len(arm.templates) * len(arm.systems)
+        limit = study.asked.max_new_tokens
+        work = Answering(size, len(prompts), sum(prompts), max(prompts), limit, study.batch_size, study.dtype)
+        total += ways * (_answer_seconds(work, size, flops) + LOG_S * len(prompts))
+    return total / len({probe.intent_id for probe in asked})
 
 
 def gpu_hours(work: Training | Answering, gpu: Accelerator) -> float | None:

@@ -19,6 +19,7 @@ from multitask_bench.stats.crossed import Crossed, crossed
 from multitask_bench.stats.paired import holm
 from multitask_bench.study.answers import REFERENCE_FORM, Answers, Calibration, Row, mean_by_intent, paired_forms
 from multitask_bench.study.contrasts import contrast, with_holm
+from multitask_bench.study.skills import primary
 
 Facts = dict[str, Any]
 SUPPORTED, CONTRADICTED, CANNOT_TELL = "supported", "contradicted", "cannot tell"
@@ -301,7 +302,7 @@ def _sets_carry_over(answers: Answers, groups: Sequence[Group]) -> Facts | None:
         parts.append(_part(text, asked, task=multi.task, model=multi.model))
     if not parts:
         parts.append(_open("No pair of arms with a plain and a multitask safety set at the same dose."))
-    parts.append(_open("No guard stands in this run, so their spread over forms is not measured."))
+    parts.append(_open("How guards spread over forms is not read from a run's answers; mtb guards matrix measures it."))
     return _finding(
         "F3",
         parts,
@@ -383,7 +384,7 @@ def _within(found: Crossed, margin: float) -> str:
 
 def _skill_kept(before: Group, after: Group, tasks: Sequence[Facts]) -> Iterator[Facts]:
     """Whether the task metric fell by less than the margin, for each seed that was measured."""
-    found = {(str(row["arm"]), str(row["task"])): row for row in tasks if row.get("value") is not None}
+    found = {(str(row["arm"]), str(row["task"])): row for row in primary(tasks) if row.get("value") is not None}
     differences, errors, metric, rows_asked = [], [], "", 0
     for seed in sorted(set(before.arms) & set(after.arms)):
         pair = [found.get((group.arms[seed], str(after.task))) for group in (before, after)]

@@ -19,17 +19,23 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 from multitask_bench import __version__
-from multitask_bench.errors import ConfigError, DataError, UnknownNameError
-from multitask_bench.judges import judges
-from multitask_bench.judges._card import card, card_file
+from multitask_bench.errors import ConfigError, DataError
 from multitask_bench.models.load import DEMO
 from multitask_bench.records import digest, read_json, write_json, write_table, write_text
-from multitask_bench.stats.gate import GateResult
+from multitask_bench.study.asking import ask_in_order, check_sequential, how_asked
+from multitask_bench.study.audit import audit_corrections, audit_warnings
+from multitask_bench.study.compare import Side
 from multitask_bench.study.config import Study, dump_study
+from multitask_bench.study.controls import missing_logs, unfinished
+from multitask_bench.study.gate import Gated, GateOptions, gate_sides
+from multitask_bench.study.guarded import cards_of
+from multitask_bench.study.judge_card import card_of
+from multitask_bench.study.ledger import Ledger, flat_rows, read_logs, score_of_study
 from multitask_bench.study.parsing import parsed
 from multitask_bench.study.plan import make_plan
 from multitask_bench.study.progress import Reporter
-from multitask_bench.study.results import Ledger, flat_rows, gate_of, read_logs, results_of, score_of_study
+from multitask_bench.study.rejudge import panel_facts
+from multitask_bench.study.results import results_of
 from multitask_bench.study.run_local import Runner, check_methods, check_remote
 
 NOTICE = (
@@ -49,7 +55,7 @@ class Finished(NamedTuple):
     """What a finished run shows."""
 
     results: dict[str, Any]
-    gate: GateResult | None
+    gate: Gated | None
     report: Path
 
 
@@ -61,14 +67,21 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
     plan = make_plan(study)
     check_remote(plan, allowed=allowed)
     check_methods(plan)
+    check_sequential(study, plan)
     _check_folder(run)
-    for warning in plan.warnings:
+    runner = Runner(study, plan, run, reporter=reporter)
+    unconfined = runner.unconfined()
+    for warning in [*plan.warnings, *([unconfined] if unconfined else [])]:
         reporter.say(f"note: {warning}")
     run.mkdir(parents=True, exist_ok=True)
     with alone(run):
         write_text(run / "study.yaml", dump_study(study))  # first: it marks the folder as ours
         write_text(run / "NOTICE.txt", NOTICE)
-        Runner(study, plan, run, reporter=reporter).execute()
+        if study.sequential:
+            ask_in_order(runner, study)
+        else:
+            runner.asked = how_asked(run, plan)
+            runner.execute()
         return sum_up(run)
 
 
@@ -134,14 +147,30 @@ def sum_up(run: Path, *, show_responses: bool = False, judge: str | None = None)
     study = load_run(run)
     ledger = read_logs(run / "logs", judge=judge)
     results = results_of(
-        ledger, margin=study.margin, toy=DEMO in (*study.references, *(arm.model for arm in study.arms))
+        ledger,
+        margin=study.margin,
+        toy=DEMO in (*study.references, *(arm.model for arm in study.arms)),
+        card=card_of(ledger),
+        audit=audit_corrections(run, ledger),
     )
+    results["warnings"][:0] = audit_warnings(run, ledger)
+    if missing := missing_logs(study, ledger):
+        results["warnings"].insert(0, unfinished(missing))
+    if guards := cards_of(ledger):
+        results["guards"] = guards
+    if panel := panel_facts(run):
+        results["panel"] = panel
     if ledger.added is not None:
         results["warnings"].insert(0, _other_judge(study, ledger.added))
-    gate = _gate(study, ledger)
-    if gate is not None:
-        results["gate"] = {**gate.model_dump(mode="json"), "margin": study.margin}
     manifest = _manifest(run, study, ledger)
+    gate = None
+    try:
+        gate = _gate(study, Side(str(run), manifest, ledger), run)
+    except (ConfigError, DataError) as err:  # logs that do not belong together still have a report
+        results["warnings"].append(f"no gate: {str(err).replace(str(run), run.name)}")
+    if gate is not None:
+        results["gate"] = gate.facts
+        results["warnings"] += gate.warnings
     write_json(run / "results.json", results)
     write_table(run / "results.parquet", _flat(ledger))
     write_json(run / "manifest.json", manifest)
@@ -152,29 +181,13 @@ def sum_up(run: Path, *, show_responses: bool = False, judge: str | None = None)
 def _other_judge(study: Study, added: dict[str, Any]) -> str:
     how = ", ".join(f"{key} {value}" for key, value in added["settings"].items() if value is not None)
     named = f"{added['name']} ({added['config_hash']}{', ' + how if how else ''})"
-    return f"judged by {named}, which was added later, not by the study's own judge {score_of_study(study.judge)}"
+    own = score_of_study(study.judge)
+    theirs = f"the study's own judge {own}" if own != added["name"] else f"the version of {own} that the study used"
+    return f"judged by {named}, which was added later, not by {theirs}"
 
 
-def _card(study: Study, ledger: Ledger) -> dict[str, Any] | None:
-    """The card of the judge whose verdicts the logs hold: of that very configuration, or none.
-
-    Logs may be older than the judge of this release; its card says nothing of theirs.
-    """
-    name = study.judge if ledger.added is None else str(ledger.added["name"])
-    wanted = ledger.judge_hash if ledger.added is None else str(ledger.added["config_hash"])
-    try:
-        current = judges.make(name).config_hash
-    except (UnknownNameError, ConfigError):  # a judge by path may be gone
-        current = ""
-    if current == wanted:
-        return card(name)
-    path = card_file(name, wanted)
-    found: dict[str, Any] | None = read_json(path) if path.is_file() else None
-    return found
-
-
-def _judge_facts(study: Study, ledger: Ledger) -> dict[str, Any]:
-    found = _card(study, ledger)
+def _judge_facts(ledger: Ledger) -> dict[str, Any]:
+    found = card_of(ledger)
     return {
         "name": ledger.judge,
         "config_hash": ledger.judge_hash,
@@ -196,13 +209,14 @@ def _html(results: dict[str, Any], manifest: dict[str, Any], ledger: Ledger, *, 
     )
 
 
-def _gate(study: Study, ledger: Ledger) -> GateResult | None:
+def _gate(study: Study, side: Side, run: Path) -> Gated | None:
     """The gate's word on a run of one base and one tuned model; studies compare more than that."""
-    stages = [arm.stage for arm in study.arms]
-    if sorted(stages) != ["base", "tuned"]:
+    if sorted(arm.stage for arm in study.arms) != ["base", "tuned"]:
         return None
     base, tuned = (next(a.name for a in study.arms if a.stage == s) for s in ("base", "tuned"))
-    return gate_of(ledger, base=base, tuned=tuned, margin=study.margin, has_card=_card(study, ledger) is not None)
+    if not {base, tuned} <= side.ledger.arms.keys():
+        return None
+    return gate_sides((side, run, base), (side, run, tuned), GateOptions.of(study))
 
 
 def _manifest(run: Path, study: Study, ledger: Ledger) -> dict[str, Any]:
@@ -220,7 +234,7 @@ def _manifest(run: Path, study: Study, ledger: Ledger) -> dict[str, Any]:
         "commit": _commit(),
         "seeds": sorted({study.recipe_of(arm).seed for arm in study.cells if arm.task}),
         "device": f"{platform.machine()}, {os.cpu_count()} cores",
-        "judge": _judge_facts(study, ledger),
+        "judge": _judge_facts(ledger),
         "settings": study.model_dump(mode="json"),
         "settings_sha256": digest(study),
         "started": previous.get("started") or _now(),

@@ -18,8 +18,9 @@ from multitask_bench.errors import ConfigError
 from multitask_bench.judges import JudgeSpec
 from multitask_bench.schema import ANSWERED, OWN_FORM, UNJUDGED, Judgment, Outcome, Response
 from multitask_bench.stats.agreement import Agreement, gwet_ac1, krippendorff_alpha
+from multitask_bench.study.ledger import Facts, checked_samples, judges_of, log_paths, readable
+from multitask_bench.study.log_scores import append_scores, set_aside
 from multitask_bench.study.probes import FORMS
-from multitask_bench.study.results import Facts, checked_samples, judges_of, log_paths, readable
 
 Verb = Callable[[Sequence[Response]], Sequence[Judgment | None]]
 """Judges responses; None for one that was not judged this time, such as after a failed call."""
@@ -51,6 +52,10 @@ class Survey(NamedTuple):
                 out[name].update(hashes)
         return dict(out)
 
+    def mixed(self) -> list[str]:
+        """One line for each name under which scores of several configurations stand."""
+        return mixed(self.names())
+
     def name_of(self, spec: JudgeSpec) -> str:
         """Where the scores of ``spec`` stand, or would."""
         others = set(self.names().get(spec.name, ())) - {spec.config_hash}
@@ -64,6 +69,20 @@ class Survey(NamedTuple):
     def missing(self, spec: JudgeSpec) -> int:
         """How many answers have no score of ``spec``, at most; a log that is judged in part counts whole."""
         return sum(self.answers[path] for path in self.open_(spec))
+
+
+def mixed(stored: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """One line for each score under which several configurations of a judge stand, whose rates are of neither.
+
+    ``stored``: score name -> configuration hash -> samples, as `ledger.judges_of` has it for a log.
+    """
+    return [
+        f"the scores of {name} come from {len(hashes)} configurations of it: "
+        + ", ".join(f"{config_hash or 'no hash'} ({count} answers)" for config_hash, count in sorted(hashes.items()))
+        + f"; judge all of them with one: mtb judge RUN --judge {name.partition('@')[0]}."
+        for name, hashes in sorted(stored.items())
+        if len(hashes) > 1
+    ]
 
 
 class Added(NamedTuple):
@@ -121,7 +140,7 @@ def add_scores(run: Path, spec: JudgeSpec, verb: Verb, found: Survey) -> Added:
     shutil.rmtree(scratch, ignore_errors=True)  # of a call that was killed
     try:
         for path in todo:
-            outcomes, left = _judge_log(path, scratch, name, spec, verb)
+            outcomes, left = judge_log(path, spec, verb, name=name, scratch=scratch)
             counts.update(outcomes)
             logs += bool(outcomes)
             failed += left
@@ -130,8 +149,11 @@ def add_scores(run: Path, spec: JudgeSpec, verb: Verb, found: Survey) -> Added:
     return Added(name, logs, {o.value: counts[o] for o in Outcome if counts[o]}, failed)
 
 
-def _judge_log(path: Path, scratch: Path, name: str, spec: JudgeSpec, verb: Verb) -> tuple[Counter[Outcome], int]:
-    """Add the missing scores to one log: the outcomes added, and how many answers were not judged."""
+def judge_log(path: Path, spec: JudgeSpec, verb: Verb, *, name: str, scratch: Path) -> tuple[Counter[Outcome], int]:
+    """Add the scores of ``spec`` that are missing in one log, under ``name``; the log is replaced in one step.
+
+    Returns: the outcomes added, and how many answers were not judged.
+    """
     from inspect_ai.log import read_eval_log, write_eval_log
     from inspect_ai.scorer import Score
 
@@ -142,16 +164,32 @@ def _judge_log(path: Path, scratch: Path, name: str, spec: JudgeSpec, verb: Verb
     verdicts = _verdicts([s for s in samples if _place(s) not in kept], spec, verb)
     made = {place: score_of(verdict, spec) for place, verdict in verdicts.items() if verdict is not None}
     if made:
-        _set_aside(log, name)
-        _score(log, name, {**kept, **made})
-        settings = spec.model_dump(mode="json")
-        facts = {"name": spec.name, "config_hash": spec.config_hash, "settings": settings}
+        set_aside(log, name)
+        append_scores(log, name, {**kept, **made}, metrics=METRICS)
         before = log.eval.metadata or {}
-        log.eval.metadata = {**before, "judges": {**before.get("judges", {}), name: facts}}
+        log.eval.metadata = {**before, "judges": {**before.get("judges", {}), name: facts_of(spec)}}
         scratch.mkdir(exist_ok=True)
         write_eval_log(log, str(scratch / path.name))
         (scratch / path.name).replace(path)
     return Counter(v.outcome for v in verdicts.values() if v is not None), len(verdicts) - len(made)
+
+
+def facts_of(spec: JudgeSpec) -> Facts:
+    """What a log says of a judge: name, hash, settings without paths, and whether its `complied` means harm."""
+    settings = spec.model_dump(mode="json")
+    if settings.get("weights"):
+        settings["model"] = Path(settings["model"]).name
+        settings["base"] = None
+    facts = {"name": spec.name, "config_hash": spec.config_hash, "settings": settings}
+    return {**facts, "measures_harm": True} if spec.measures_harm else facts
+
+
+def names_of(specs: Sequence[JudgeSpec]) -> list[str]:
+    """Where the scores of several judges stand in a log that holds none yet, the first under its own name."""
+    out: list[str] = []
+    for spec in specs:
+        out.append(spec.name if spec.name not in out else f"{spec.name}@{spec.config_hash}")
+    return out
 
 
 def _place(sample: Any) -> str:
@@ -214,47 +252,12 @@ def score_of(verdict: Judgment, spec: JudgeSpec) -> Any:
     """A judgment as Inspect's Score: 1 when answered, the outcome in the metadata."""
     from inspect_ai.scorer import Score
 
-    details = {"outcome": verdict.outcome.value, "judge_hash": spec.config_hash, "span": verdict.span}
+    details: Facts = {"outcome": verdict.outcome.value, "judge_hash": spec.config_hash, "span": verdict.span}
+    if spec.measures_harm:
+        details["measures_harm"] = True  # `complied` was judged for content
     if verdict.outcome in UNJUDGED:
         return Score.unscored(reason=verdict.outcome.value, explanation=verdict.reason, metadata=details)
     return Score(value=float(verdict.outcome in ANSWERED), explanation=verdict.reason, metadata=details)
-
-
-def _set_aside(log: Any, name: str) -> None:
-    """Take the scores of ``name`` that an earlier call left unfinished out of ``log``; they are put back whole."""
-    for sample in log.samples:
-        if sample.scores:
-            sample.scores.pop(name, None)
-    log.eval.scorers = [s for s in log.eval.scorers or [] if s.name.rpartition("/")[2] != name] or None
-    log.reductions = [r for r in log.reductions or [] if r.scorer != name] or None
-    if log.results is not None:
-        log.results.scores = [s for s in log.results.scores if s.name != name]
-
-
-def _score(log: Any, name: str, scores: Mapping[str, Any]) -> None:
-    """Append ``scores`` (by id and epoch) to ``log`` as Inspect does, its metrics too."""
-    from inspect_ai import score
-    from inspect_ai.scorer import Score, Scorer, Target, scorer
-    from inspect_ai.solver import TaskState
-    from inspect_ai.util import registry_create
-
-    metrics: list[Any] = [registry_create("metric", f"multitask_bench/{metric}") for metric in METRICS]
-
-    def stored() -> Scorer:
-        async def look_up(state: TaskState, target: Target) -> Score | None:  # noqa: ARG001  the interface
-            return scores.get(f"{state.sample_id} {state.epoch}")
-
-        return look_up
-
-    # The model of the log is not opened: it may be gone, or need a key.
-    score(
-        log,
-        scorer(metrics=metrics, name=name)(stored)(),
-        action="append",
-        model="none/none",
-        display="none",
-        copy=False,
-    )
 
 
 class Row(NamedTuple):
@@ -328,6 +331,32 @@ def panel(run: Path) -> Panel:
     groups = {"all": rows} | ({form: [r for r in rows if r.form == form] for form in forms} if len(forms) > 1 else {})
     parted = [row for row in rows if len(row.kinds) > 1]
     return Panel(judges, rows, [_coefficients(form, of) for form, of in groups.items()], parted)
+
+
+def panel_facts(run: Path) -> Facts:
+    """What results.json says of the judges of ``run`` and their agreement; empty where its logs hold one judge.
+
+    Returns: ``judges`` {score name: configuration hash}, ``answers`` (n), ``parted`` (answers on which they part),
+    ``parted_on_answered`` (those where `answered` depends on it), and ``agreement``: one row a form, ``all`` first,
+    with ``n``, ``observed`` (a share), ``alpha`` and ``ac1`` as {value, low, high}, null where undefined.
+    """
+    if len(survey(run).names()) < 2:
+        return {}
+    found = panel(run)
+
+    def interval(of: Agreement) -> Facts | None:
+        return None if of.value is None else {"value": of.value, "low": of.low, "high": of.high}
+
+    return {
+        "judges": found.judges,
+        "answers": len(found.rows),
+        "parted": len(found.parted),
+        "parted_on_answered": sum(row.moves_answered for row in found.parted),
+        "agreement": [
+            {"form": form, "n": a.n, "observed": a.observed, "alpha": interval(a), "ac1": interval(g)}
+            for form, a, g in found.by_form
+        ],
+    }
 
 
 def _panel_rows(path: Path, judges: Sequence[str]) -> Iterator[Row]:

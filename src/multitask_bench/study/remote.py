@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import urlsplit
 
-from multitask_bench.errors import RemoteError
+from multitask_bench.errors import ConfigError, RemoteError
 
 LOCAL_PROVIDERS = ("mtb", "mockllm", "hf", "transformer_lens", "none", "llama-cpp-python", "ollama")
 
@@ -31,3 +32,20 @@ def check_allowed(name: str, *, sent: str, allowed: tuple[str, ...]) -> None:
         f"{name} is not on this machine: {sent} would go to '{provider}', at that provider's price. "
         f"Allow it with --allow-remote {provider}."
     )
+
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+def check_host(url: str, *, sent: str, allowed: tuple[str, ...]) -> None:
+    """Let ``sent`` go to the server at ``url``, or stop; ``allowed`` holds host names.
+
+    Raises: RemoteError: the server is not on this machine and not allowed; ConfigError: no address of a server.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname
+    if host is None or parts.scheme not in ("http", "https"):
+        raise ConfigError(f"{url}: not the address of a server; it begins with http:// or https://.")
+    if host in LOOPBACK_HOSTS or host in allowed:
+        return
+    raise RemoteError(f"{host} is not on this machine: {sent} would go there. Allow it with --allow-remote {host}.")

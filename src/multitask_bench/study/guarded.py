@@ -1,0 +1,59 @@
+"""A guard in front of a model, from the scores that guards left in the logs: what model and guard make together.
+
+A request, or its answer, that the guard stops is refused, whatever the model said; where the guard has no word there
+is no outcome, for it is neither passed nor stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from multitask_bench.errors import ConfigError, UnknownNameError
+from multitask_bench.guards import guards
+from multitask_bench.guards._card import card_of
+from multitask_bench.schema import UNJUDGED, Outcome
+
+if TYPE_CHECKING:
+    from multitask_bench.study.ledger import Entry, Ledger
+
+
+def stops_of(scores: Mapping[str, Any] | None) -> dict[str, bool | None]:
+    """Name of a guard's score in a log (`guard_logs`) -> whether it stops the sample; None where it has no word."""
+    out: dict[str, bool | None] = {}
+    for name, score in (scores or {}).items():
+        if "guard_hash" in (score.metadata or {}):
+            said = isinstance(score.value, int | float) and math.isfinite(score.value)
+            out[name] = bool(score.value) if said else None
+    return out
+
+
+def behind(entry: Entry, guard: str) -> Entry:
+    """The answer as a user gets it with ``guard`` in front of the model."""
+    stopped = entry.stops.get(guard)
+    if entry.outcome in UNJUDGED and not stopped:
+        return entry
+    if stopped is None:
+        return entry._replace(outcome=Outcome.UNSCORED, reason="the guard has no word on it")
+    return entry._replace(outcome=Outcome.REFUSED, reason="stopped by the guard") if stopped else entry
+
+
+def cards_of(ledger: Ledger) -> list[dict[str, Any]]:
+    """The guards whose scores stand in the logs, each with its card, or None where that configuration has none.
+
+    Without latencies: results hold no times.
+    """
+    described: dict[str, Mapping[str, Any]] = {}
+    for facts in ledger.arms.values():
+        described.update(facts.get("guards") or {})
+    out = []
+    for name, how in sorted(described.items()):
+        try:
+            spec = guards.make(str(how["name"]), dict(how.get("settings") or {}))
+        except (ConfigError, UnknownNameError):  # a guard by path may be gone
+            spec = None
+        card = card_of(spec) if spec is not None and spec.config_hash == how["config_hash"] else None
+        kept = None if card is None else {key: value for key, value in card.items() if key != "latency_ms"}
+        out.append({"name": name, "config_hash": how["config_hash"], "card": kept})
+    return out
