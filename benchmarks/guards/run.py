@@ -60,7 +60,10 @@ BLOCKS = ("classification", "code_generation", "text_generation", "translation")
 
 
 def benign_sets(data: Path) -> dict[str, list[dict[str, Any]]]:
-    """Name -> rows of ordinary requests, each in one wording of its form that is in no training row."""
+    """Name -> rows of ordinary requests, each set in one wording of its form.
+
+    No text is a training row; the wordings of tatoeba and newsdiscuss-fr are those of some training rows.
+    """
     lines = {
         name: (data / "benign" / path).read_text(encoding="utf-8").splitlines()
         for name, path in {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 
 from multitask_bench.errors import DataError
+from multitask_bench.forms import forms
 from multitask_bench.guards import Screened, guards
 from multitask_bench.guards._card import card_of
 from multitask_bench.guards._ngrams import Linear, fit, grams_of, load
 from multitask_bench.records import write_jsonl
 from multitask_bench.study.guard_rows import more_benign, phrase_examples, probe_examples
-from multitask_bench.study.guard_training import chosen_threshold, own_rows, train_linear
+from multitask_bench.study.guard_training import bundled_rows, chosen_threshold, own_rows, train_linear
+from multitask_bench.study.probes import FORMS
 
 needs_sklearn = pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="needs scikit-learn")
 BENIGN = [
@@ -140,6 +143,25 @@ def test_training_validation_and_test_rows_share_no_cluster_and_tests_stand_in_u
     assert not (groups[1] & groups[2])
     assert not {row.template for row in train} & {row.template for row in test}
     assert not {row.text for row in train} & {row.text for row in test}
+
+
+def matcher(text: str) -> str:
+    """A pattern for any text in the wording of a template, whatever fills its slots."""
+    return "".join(".+?" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", text))
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_no_row_but_a_bare_request_stands_in_a_wording_for_testing_only(split):
+    kept = [
+        template
+        for form in map(forms.make, FORMS)
+        for template in (*form.templates, *form.request_templates)
+        if template.held_out and template.text != "{request}"
+    ]
+    pattern = re.compile("|".join(f"(?P<{template.id}>{matcher(template.text)})" for template in kept), re.DOTALL)
+    assert pattern.fullmatch("I need your help with this: a new song.").lastgroup == "tgx2"
+    found = {(hit.lastgroup, row.id) for row in bundled_rows(split) if (hit := pattern.fullmatch(row.text))}
+    assert not found
 
 
 def test_each_probe_stands_beside_its_twin_in_the_same_wording():

@@ -135,7 +135,7 @@ ANSWER_WORDINGS: dict[str, tuple[Language, tuple[str, ...]]] = {
 }
 """Answers of benign tasks are text that people have worked on, too: French from translation, summaries, prose."""
 CHAT_WORDINGS = (
-    "Please do the following.\n{}", "I need your help with this: {}", 'Translate to French: "{}"',
+    "Here is what I would like to know.\n{}", "Could you look at this for me? {}", 'Translate to French: "{}"',
     "Write a program that answers: {}", "Summarize: {}", "{}\nAnswer in at most 300 words.",
 )  # fmt: skip
 LONGEST_ANSWER = 300
