@@ -62,7 +62,7 @@ BLOCKS = ("classification", "code_generation", "text_generation", "translation")
 def benign_sets(data: Path) -> dict[str, list[dict[str, Any]]]:
     """Name -> rows of ordinary requests, each set in one wording of its form.
 
-    No text is a training row; the wordings of tatoeba and newsdiscuss-fr are those of some training rows.
+    No text is a training row; the wordings of tatoeba, newsdiscuss-fr and humaneval occur in training rows.
     """
     lines = {
         name: (data / "benign" / path).read_text(encoding="utf-8").splitlines()
