@@ -104,7 +104,7 @@ def test_f3_sets_the_plain_against_the_multitask_set_at_one_dose() -> None:
     assert sets["verdict"] == "supported"
     assert math.isclose(sets["diff"]["value"], 0.4, abs_tol=0.06)
     assert three["verdict"] == "cannot tell"  # no guard stands in the run
-    assert "No guard" in three["text"]
+    assert "guards matrix" in three["text"]
 
 
 @pytest.mark.parametrize(
