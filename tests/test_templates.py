@@ -18,7 +18,7 @@ from jinja2 import TemplateError
 from multitask_bench.errors import ModelError
 from multitask_bench.models import chat
 from multitask_bench.models.chat import IGNORED, SAFETY_SYSTEM, encode, encode_prompt, encode_row, end_of_turn, stop_ids
-from multitask_bench.models.load import cache_folder
+from multitask_bench.records import cache_folder
 from multitask_bench.schema import Conversation, Message
 from tests import families
 from tests.families import CONVERSATIONS, FAMILIES, TEMPLATES, build

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from _page import put
 from scipy import stats
 
 from multitask_bench.audit.drawing import Question, draw, probabilities, shuffled
@@ -644,10 +645,7 @@ def main() -> None:
     if args.into is None:
         print(text)
         return
-    page = args.into.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    args.into.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    put(args.into, text, begin=BEGIN, end=END)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from _page import put
 from scipy.stats import norm
 
 from multitask_bench.stats import gate
@@ -257,10 +258,7 @@ def main() -> None:
     made = f"Made by `python benchmarks/stats/gate.py --draws {args.draws} --seed {args.seed} --into docs/gate.md`"
     text = "\n".join(["", f"{made} in {(time.monotonic() - start) / 60:.0f} minutes on one core.", *rows, ""])
     if args.into is not None:
-        page = args.into.read_text(encoding="utf-8")
-        before, _, rest = page.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        args.into.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        put(args.into, text, begin=BEGIN, end=END)
 
 
 if __name__ == "__main__":

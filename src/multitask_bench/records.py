@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -307,3 +308,20 @@ def whole_folder(path: Path) -> Iterator[Path]:
         part.rename(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def cache_folder() -> Path:
+    """Where converted models, downloads and the user's cards are: $MTB_CACHE, else in the user's cache folder."""
+    own = os.environ.get("MTB_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multitask-bench"
+
+
+def packaged_json(package: str, *place: str) -> Any:
+    """The JSON file that a package brings at ``place``; None where it brings none."""
+    try:
+        text = files(package).joinpath(*place).read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    return json.loads(text)

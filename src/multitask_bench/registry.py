@@ -12,6 +12,7 @@ import importlib.util
 import pkgutil
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -91,17 +92,30 @@ class Registry(Generic[S]):
         path = Path(file)
         if not path.is_file():
             raise DataError(f"{path}: no such file (a {self.kind} by path is 'mine.py@name').")
-        spec = importlib.util.spec_from_file_location(f"multitask_bench_own_{path.stem}", path)
-        if spec is None or spec.loader is None:
-            raise DataError(f"{path}: not a Python file.")
-        module = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except MtbError:
-            raise
-        except (Exception, SystemExit) as err:  # a script may end itself
-            why = (str(err).splitlines() or [""])[0][:200]
-            raise ConfigError(f"{path}: cannot be run ({type(err).__name__}: {why}).") from err
+        run_file(path)
         if attribute not in self._classes:
             raise UnknownNameError.of(self.kind, attribute, self._classes)
         return self._classes[attribute]
+
+
+def run_file(path: Path) -> ModuleType:
+    """Run a Python file of the user's as a module.
+
+    Raises: DataError: not a Python file; ConfigError: it cannot be run; MtbError: what it raises of ours.
+    """
+    spec = importlib.util.spec_from_file_location(f"multitask_bench_own_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise DataError(f"{path}: not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except MtbError:
+        raise
+    except (Exception, SystemExit) as err:  # a script may end itself
+        raise ConfigError(f"{path}: cannot be run ({type(err).__name__}: {first_line(err)}).") from err
+    return module
+
+
+def first_line(err: BaseException) -> str:
+    """The first line of an error's message, cut to what a console shows."""
+    return (str(err).splitlines() or [""])[0][:200]

@@ -18,8 +18,7 @@ from multitask_bench.data.preflight import Finding, Options, Preflight, prefligh
 from multitask_bench.data.sources import Listed, read_list
 from multitask_bench.errors import ConfigError, DataError, UnknownNameError
 from multitask_bench.models.chat import system_text
-from multitask_bench.models.load import cache_folder
-from multitask_bench.records import TABLE_SUFFIXES, read_text, write_json
+from multitask_bench.records import TABLE_SUFFIXES, cache_folder, read_text, write_json
 from multitask_bench.study import data_set
 from multitask_bench.study.card import SHIPPED_SIZE
 from multitask_bench.study.parsing import parsed

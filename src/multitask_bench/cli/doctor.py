@@ -26,7 +26,8 @@ def doctor() -> None:
     mtb doctor
     """
     from multitask_bench.data.code_tests import isolation_problem
-    from multitask_bench.models.load import DEMO_HUB_ID, cache_folder, demo_gguf
+    from multitask_bench.models.load import DEMO_HUB_ID, demo_gguf
+    from multitask_bench.records import cache_folder
 
     typer.echo(f"python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
     for extra, modules in EXTRAS.items():

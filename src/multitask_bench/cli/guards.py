@@ -147,7 +147,7 @@ def measure(
 
 def _rows(harmful: list[str], benign: list[str], intents: int | None, *, bundled: bool) -> list[Example]:
     from multitask_bench.errors import ConfigError
-    from multitask_bench.models.load import cache_folder
+    from multitask_bench.records import cache_folder
     from multitask_bench.study.guard_card import benign_examples, bundled_examples, listed_examples
 
     out = bundled_examples(intents) if bundled else []

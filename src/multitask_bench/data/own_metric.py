@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from multitask_bench.errors import ConfigError, DataError, UnknownNameError
 from multitask_bench.records import file_digest
+from multitask_bench.registry import first_line, run_file
 
 OwnMetric = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
 
@@ -20,14 +20,7 @@ def load_metric(name: str) -> OwnMetric:
     Raises: DataError: no such file. ConfigError: the file cannot be run, or the name is no function.
     """
     path, attribute = _parts(name)
-    spec = importlib.util.spec_from_file_location(f"multitask_bench_own_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise DataError(f"{path}: not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as err:  # a script may end itself
-        raise ConfigError(f"{path}: cannot be run ({type(err).__name__}: {_line(err)}).") from err
+    module = run_file(path)
     if not hasattr(module, attribute):
         public = [known for known, value in vars(module).items() if callable(value) and not known.startswith("_")]
         raise UnknownNameError.of(f"function in {path}", attribute, public)
@@ -60,7 +53,7 @@ def _checked(name: str, metric: Callable[..., Any]) -> OwnMetric:
         try:
             found = list(metric(list(answers), list(references)))
         except (Exception, SystemExit) as err:
-            raise ConfigError(f"{name} failed ({type(err).__name__}: {_line(err)}).") from err
+            raise ConfigError(f"{name} failed ({type(err).__name__}: {first_line(err)}).") from err
         if len(found) != len(answers):
             raise ConfigError(f"{name} gave {len(found)} values for {len(answers)} answers; one each is needed.")
         for value in found:
@@ -77,7 +70,3 @@ def _is_share(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return math.isfinite(number) and 0 <= number <= 1
-
-
-def _line(err: BaseException) -> str:
-    return (str(err).splitlines() or [""])[0][:200]

@@ -6,15 +6,12 @@ configuration, named by its hash, that was measured.
 
 from __future__ import annotations
 
-import json
-import os
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from multitask_bench.errors import DataError
 from multitask_bench.guards._spec import GuardSpec
-from multitask_bench.records import read_json, write_json
+from multitask_bench.records import cache_folder, packaged_json, read_json, write_json
 
 
 def card_of(spec: GuardSpec) -> dict[str, Any] | None:
@@ -31,9 +28,7 @@ def card_of(spec: GuardSpec) -> dict[str, Any] | None:
 
 def cards_folder() -> Path:
     """Where the user's cards are: $MTB_CACHE/guard-cards, else in the user's cache folder."""
-    own = os.environ.get("MTB_CACHE")
-    base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multitask-bench"
-    return base / "guard-cards"
+    return cache_folder() / "guard-cards"
 
 
 def card_file(spec: GuardSpec) -> Path:
@@ -49,9 +44,5 @@ def keep_card(spec: GuardSpec, made: dict[str, Any]) -> Path:
 
 
 def _bundled(name: str) -> dict[str, Any] | None:
-    try:
-        text = files("multitask_bench.guards").joinpath("cards", f"{name}.json").read_text("utf-8")
-    except FileNotFoundError:
-        return None
-    found: dict[str, Any] = json.loads(text)
+    found: dict[str, Any] | None = packaged_json("multitask_bench.guards", "cards", f"{name}.json")
     return found

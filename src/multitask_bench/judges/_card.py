@@ -6,16 +6,13 @@ counts only for the configuration, named by its hash, that was measured.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from multitask_bench.errors import DataError
 from multitask_bench.judges._spec import judges
-from multitask_bench.records import read_json, write_json
+from multitask_bench.records import cache_folder, packaged_json, read_json, write_json
 
 FORMS = {
     "code_generation": "code generation",
@@ -45,9 +42,7 @@ def card(name: str) -> dict[str, Any] | None:
 
 def cards_folder() -> Path:
     """Where the user's cards are: $MTB_CACHE/judge-cards, else in the user's cache folder."""
-    own = os.environ.get("MTB_CACHE")
-    base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multitask-bench"
-    return base / "judge-cards"
+    return cache_folder() / "judge-cards"
 
 
 def card_file(name: str, config_hash: str) -> Path:
@@ -92,11 +87,7 @@ def _short(name: str) -> str:
 
 
 def _bundled(name: str) -> dict[str, Any] | None:
-    try:
-        text = files("multitask_bench.judges").joinpath("cards", f"{_short(name)}.json").read_text("utf-8")
-    except FileNotFoundError:
-        return None
-    found: dict[str, Any] = json.loads(text)
+    found: dict[str, Any] | None = packaged_json("multitask_bench.judges", "cards", f"{_short(name)}.json")
     return found
 
 

@@ -8,7 +8,6 @@ or a hub id, ``org/name`` or ``org/name@revision``; anything else is an Inspect 
 from __future__ import annotations
 
 import json
-import os
 import re
 import struct
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from multitask_bench.errors import ModelError, did_you_mean
 from multitask_bench.models.known import KnownModel, known
-from multitask_bench.records import digest, file_digest
+from multitask_bench.records import cache_folder, digest, file_digest
 
 DEMO = "demo"
 DEMO_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -66,14 +65,6 @@ class Planned(NamedTuple):
     """Size and licence; null for a model that is in no table."""
     adapter: Path | None = None
     """A PEFT folder on this machine, not yet checked against the weights."""
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: $MTB_CACHE, else the user's cache folder."""
-    own = os.environ.get("MTB_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multitask-bench"
 
 
 def open_model(name: str, *, adapter: str | Path | None = None, base: str | None = None) -> Local | Remote:

@@ -158,8 +158,8 @@ def sum_up(run: Path, *, show_responses: bool = False, judge: str | None = None)
         results["warnings"].insert(0, unfinished(missing))
     if guards := cards_of(ledger):
         results["guards"] = guards
-    if panel := panel_facts(run):
-        results["panel"] = panel
+    if len(ledger.scored_by) > 1:
+        results["panel"] = panel_facts(run)
     if ledger.added is not None:
         results["warnings"].insert(0, _other_judge(study, ledger.added))
     manifest = _manifest(run, study, ledger)

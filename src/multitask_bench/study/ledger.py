@@ -74,6 +74,8 @@ class Ledger(NamedTuple):
     judge_hash: str
     tasks: list[Facts]
     unfinished: list[str]
+    scored_by: tuple[str, ...] = ()
+    """Every judge whose scores the logs hold, by the name of the score."""
     added: Facts | None = None
     """Where not the study's own judge was read but one that was added later: its name, hash and settings."""
     task_rows: Mapping[tuple[str, TaskKey], Mapping[str, TaskRow]] = MappingProxyType({})
@@ -138,7 +140,8 @@ def read_logs(folder: Path, *, judge: str | None = None) -> Ledger:
             if used is not None:
                 read.used.setdefault(used, Counter())[entry.judge_hash] += 1
             ledger.entries.append(entry)
-    return ledger._replace(task_rows=skills, **_judge_read(read, own, judge))
+    scored_by = tuple(sorted(read.stored))
+    return ledger._replace(task_rows=skills, scored_by=scored_by, **_judge_read(read, own, judge))
 
 
 class _Read(NamedTuple):

@@ -10,7 +10,7 @@ from multitask_bench.data.prompts import chat_file, own_probes
 from multitask_bench.data.sources import read_list
 from multitask_bench.data.task_sources import TaskData
 from multitask_bench.errors import ConfigError
-from multitask_bench.models.load import cache_folder
+from multitask_bench.records import cache_folder
 from multitask_bench.schema import Probe, Split
 from multitask_bench.study.config import Select, Study
 from multitask_bench.study.probes import listed_probes, probes

@@ -8,7 +8,7 @@ from random import Random
 from multitask_bench.data import benign
 from multitask_bench.data.task_sources import TaskData, is_downloaded, read_task, task_sources
 from multitask_bench.errors import ConfigError
-from multitask_bench.models.load import cache_folder
+from multitask_bench.records import cache_folder
 from multitask_bench.schema import Conversation, Split
 from multitask_bench.study.config import TaskSet
 
