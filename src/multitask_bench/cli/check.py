@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-HELD_OUT_ROWS = 30
-
 
 def check(
     tuned: Annotated[

@@ -11,8 +11,6 @@ from multitask_bench.errors import DataError
 from multitask_bench.records import Row, read_table, validated
 from multitask_bench.schema import OWN_FORM, Conversation, Message, Probe
 
-PROBE_COLUMNS = ("prompt", "id", "form", "language", "twin_of", "system", "expected")
-
 
 def own_probes(path: Path) -> list[Probe]:
     """Probes from a table with column ``prompt`` and optional id, form, language, twin_of, system, expected.

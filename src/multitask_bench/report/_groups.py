@@ -102,9 +102,6 @@ class Effect(NamedTuple):
     n_pairs: int
 
 
-NOTHING = Spread(None, None, None, None, {}, (0, 0))
-
-
 def policy(row: Mapping[str, Any], side: str = "train") -> str:
     """The prompt policy of one side in a few letters, or an empty string."""
     template, system = row.get(f"{side}_template"), row.get(f"{side}_system")

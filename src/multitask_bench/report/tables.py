@@ -187,21 +187,6 @@ def _in_two(name: str) -> str:
     return f"{head}{hyphen}\n{rest}" if hyphen and len(name) > NAME_WIDTH else name
 
 
-def console_twins(results: Results) -> RichTable:
-    """Over-refusal form by form, for a rich console: forms down, arms across."""
-    arms = [one for one in main_series(results) if row_of(results, one, form=None, twin=True) is not None]
-    arms = arms or main_series(results)
-    out = RichTable(header_style="bold", pad_edge=False)
-    out.add_column("twins refused", min_width=14)
-    for one in arms:
-        out.add_column(Text(one.arm), justify="right", overflow="fold")
-    for form in [*forms(results), None]:
-        rows = [row_of(results, one, form=form, twin=True) for one in arms]
-        if any(rows):
-            out.add_row(form_label(form), *(Text(_with_n(refused(row)) if row else "") for row in rows))
-    return out
-
-
 def markdown_table(results: Results) -> str:
     """The same table in Markdown, with its caption."""
     return f"{as_markdown(answered_table(results))}\n{_caption(results)}\n"
