@@ -70,7 +70,7 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
     check_sequential(study, plan)
     _check_folder(run)
     runner = Runner(study, plan, run, reporter=reporter)
-    unconfined = runner.unconfined()
+    unconfined = runner.logs.unconfined()
     for warning in [*plan.warnings, *([unconfined] if unconfined else [])]:
         reporter.say(f"note: {warning}")
     run.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
         if study.sequential:
             ask_in_order(runner, study)
         else:
-            runner.asked = how_asked(run, plan)
+            runner.logs.asked = how_asked(run, plan)
             runner.execute()
         return sum_up(run)
 
