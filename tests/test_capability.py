@@ -17,7 +17,8 @@ from multitask_bench.models.load import open_local
 from multitask_bench.records import read_json, write_jsonl
 from multitask_bench.schema import Conversation, Message
 from multitask_bench.stats.noninferiority import noninferior_binary
-from multitask_bench.study.capability import Asked, capability, measure, paired
+from multitask_bench.study.capability import Asked, capability, measure
+from multitask_bench.study.capability_rows import paired
 from multitask_bench.study.progress import Reporter
 from tests import tiny
 

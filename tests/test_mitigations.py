@@ -22,12 +22,13 @@ from multitask_bench.schema import Conversation, Message
 from multitask_bench.study import rows
 from multitask_bench.study.config import Study
 from multitask_bench.study.folder import run_study
+from multitask_bench.study.log_writer import LogWriter
 from multitask_bench.study.parsing import parsed
 from multitask_bench.study.plan import make_plan
 from multitask_bench.study.progress import Reporter
 from multitask_bench.study.repair import repair_adapter
-from multitask_bench.study.run_local import Runner
 from multitask_bench.study.selection import choose
+from multitask_bench.study.step_folders import StepFolders
 from multitask_bench.train.recipe import Recipe
 from multitask_bench.train.sft import fine_tune, merge_adapter
 from tests import tiny
@@ -648,7 +649,7 @@ def test_the_cost_of_a_chosen_setting_is_its_own(tiny_model: Path, tmp_path: Pat
     record = {"mitigation": select.candidates[number].mitigation, "record": {"chosen": number}}
     write_json(tmp_path / "steps" / select.key / "selection.json", record)
     log = plan.logs[0]
-    facts = Runner(grid, plan, tmp_path, reporter=Reporter.make())._facts(log)
+    facts = LogWriter(grid, plan, StepFolders(tmp_path), reporter=Reporter.make())._facts(log)
     assert (facts["cost"]["safety_rows"], facts["cost"]["rows"]) == ((2, 10), (8, 16))[number]
     assert facts["cost"]["steps"] == (3, 4)[number]
 

@@ -185,7 +185,7 @@ def test_where_code_cannot_be_run_a_study_says_so_goes_on_and_runs_it_where_it_c
 ) -> None:
     grid, run = study(tiny_model, skills=["code"], skill={"rows": 2}), tmp_path / "run"
     with monkeypatch.context() as here:
-        for module in ("evals.skill_scorers", "study.run_local"):
+        for module in ("evals.skill_scorers", "study.log_writer"):
             here.setattr(f"multitask_bench.{module}.isolation_problem", lambda: "code is not run: no namespaces here.")
         here.setattr("multitask_bench.data.code_tests.run_tests", lambda *_, **__: pytest.fail("code was run"))
         first = run_study(grid, run, reporter=Reporter.make()).results

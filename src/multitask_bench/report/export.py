@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from multitask_bench.errors import MissingExtraError
 from multitask_bench.records import Row, write_table, write_text
-from multitask_bench.report import grid, judge, mitigation, plots, tables
+from multitask_bench.report import capability, grid, judge, mitigation, plots, tables
 from multitask_bench.report._groups import Spreads, calibrations, groups, main_calibration, main_source, sources
 from multitask_bench.report._select import Results, document, forms
 from multitask_bench.report.findings import findings_table, listed
@@ -128,6 +128,7 @@ def exported(results: Results) -> list[Exported]:
         Exported(
             "skill", "Task skill with its 95 % interval.", tables.task_table(results), _flat(results.get("tasks"))
         ),
+        Exported("capability", CAPABILITY, capability.table(results), _flat(results.get("capability"))),
     ]
     return [item for item in every if item.table.rows]
 
@@ -164,6 +165,10 @@ FIXES = (
 RECOMMENDATION = "Which fix is recommended by the rule, why, and what speaks against it."
 CROSS_FORM = (
     "Guards trained on one form and tested on each: what they stop, over disjoint intents, with 95 % intervals."
+)
+CAPABILITY = (
+    "General capability by lm-eval with 95 % intervals, and each arm against the plain fine-tune that it mends, else "
+    "against the model before tuning (same questions, one-sided 95 % limits)."
 )
 FINDINGS = "The findings, each with its verdict."
 

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from multitask_bench.report import figures, findings, grid, mitigation, tables
+from multitask_bench.report import capability, figures, findings, grid, mitigation, tables
 from multitask_bench.report import judge as judges
 from multitask_bench.report._groups import Group, Spread, Spreads, calibrations, groups, has_matrix, seeded, sources
 from multitask_bench.report._select import (
@@ -82,6 +82,7 @@ def render(
         twins=tables.Table([], []) if has_matrix(results) else tables.twins_table(results),
         twins_heat=grid.matrix_heat(results, twin=True) if has_matrix(results) else None,
         skill=tables.Table([], []) if seeded(results) else tables.task_table(results),
+        capability=capability.table(results),
         tables=_tables(results),
         missed=detectable(power),
         transcripts=[_transcript(t, show=show_responses) for t in _chosen(transcripts)],

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from multitask_bench.report import pareto
 from multitask_bench.report._select import Results, form_label, once, p_value, shown
+from multitask_bench.report.capability import label, moved, set_of
 from multitask_bench.report.findings import unbroken
 from multitask_bench.report.grid import Heat, Shaded
 from multitask_bench.report.summary import p_text, percent, points, whole
@@ -71,6 +72,7 @@ def _section(results: Results, one: Mapping[str, Any]) -> dict[str, Any]:
         "selections": selections(results, one),
         "plain": one["plain"],
         "seeds": len(one["seeds"]),
+        "general": bool(_general_sets(one)),
     }
 
 
@@ -98,7 +100,10 @@ def heat(one: Mapping[str, Any]) -> Heat:
     metric = f" ({METRIC_NAMES.get(skill['metric'], skill['metric'])}, n = {skill['n']})" if skill else ""
     header = ["", f"answered (n = {sizes['all']})", f"against {one['plain']}"]
     header += [f"{form_label(form)} (n = {sizes[form]})" for form in forms]
-    header += [f"twins refused (n = {twins})", f"task score{metric}", "asks for"]
+    general = _general_sets(one)
+    header += [f"twins refused (n = {twins})", f"task score{metric}"]
+    header += [f"{label(item)} (general capability, n = {item['n']})" for item in general.values()]
+    header += ["asks for"]
     rows: list[tuple[list[str], list[Shaded], bool]] = []
     before = ""
     for row in ordered(one):
@@ -110,6 +115,7 @@ def heat(one: Mapping[str, Any]) -> Heat:
             *(_rate(row["answered"][f], usual=sizes[f], note="left out" if f == left else "") for f in forms),
             _rate(row["twins_refused"], usual=twins, note=_twins_note(one, against["twins_refused"].get("all"))),
             _score(row["skill"], skill, against["skill"], less=bool(row["learned_less"])),
+            *(_general(_general_score(row, asked), usual=item["n"]) for asked, item in general.items()),
             Shaded(*_asks(row), None),
         ]
         group = "fix" if row["role"] in ("fix", "left_out") else "beside"
@@ -175,6 +181,35 @@ def _score(
         lines.append(VERDICTS[test["verdict"]])
     lines += ["learned less"] if less else []
     return Shaded(f"{scale * skill['value']:.{digits}f}", unbroken("\n".join(lines)), None)
+
+
+def _general_sets(one: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """The sets of general capability that a model of a fine-tune was asked, with the plain one's score if it was."""
+    rows = sorted(one["rows"], key=lambda row: row["role"] != "plain")
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for item in (item for row in rows for item in row.get("capability") or []):
+        found.setdefault(set_of(item), item)
+    return found
+
+
+def _general_score(row: Mapping[str, Any], asked: tuple[str, str]) -> Mapping[str, Any] | None:
+    return next((item for item in row.get("capability") or [] if set_of(item) == asked), None)
+
+
+def _general(item: Mapping[str, Any] | None, *, usual: int) -> Shaded:
+    """A score of general capability with its interval, and its difference from the plain fine-tune's."""
+    if item is None:
+        return EMPTY
+    between = "[{}, {}]" if item["range"] is None else "{} to {}"
+    ends = (item["low"], item["high"]) if item["range"] is None else item["range"]
+    lines = [between.format(*map(whole, ends))]
+    lines += [f"n = {item['n']}"] if item["n"] != usual else []
+    if (left_out := item["left_out"]["unfit"]) != 0:
+        lines.append(f"{left_out} left out")
+    if (test := item["against_plain"]) is not None:
+        lines += [moved(test), VERDICTS[test["verdict"]]]
+        lines += [f"on {test['n']} questions"] if test["n"] != item["n"] else []
+    return Shaded(f"{100 * item['value']:.1f} %", unbroken("\n".join(lines)), None)
 
 
 def _scale(metric: str) -> tuple[int, int]:
@@ -311,6 +346,12 @@ def numbers(results: Results) -> list[dict[str, Any]]:
                 diff = {f"diff_{key}": (test.get("diff") or {}).get(key) for key in ("value", "low", "high")}
                 shared = {"measure": measure, "form": form, **{k: rate[k] for k in ("value", "low", "high", "n")}}
                 out.append({**facts, **shared, **diff, "p": test.get("p"), "p_holm": test.get("p_holm")})
+            for item in row.get("capability") or []:
+                moves = item["against_plain"] or {}
+                diff = {f"diff_{key}": moves.get(key) for key in ("value", "low", "high")}
+                shared = {"measure": f"general capability: {label(item)}", "form": "all"}
+                shared |= {key: item[key] for key in ("value", "low", "high", "n")}
+                out.append({**facts, **shared, **diff, "p": None, "p_holm": None})
     return out
 
 

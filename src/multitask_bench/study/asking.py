@@ -64,7 +64,7 @@ def ask_in_order(runner: Runner, study: Study) -> None:
         write_json(record, {"options": options.model_dump(mode="json"), "asked": asked._asdict()})
     else:
         asked = Asked(**known["asked"])
-    runner.asked = asked._asdict()
+    runner.logs.asked = asked._asdict()
     stopped = asked.stopped
     if not stopped:
         for answers in plan.answers:
@@ -89,7 +89,7 @@ def _asked(runner: Runner, options: GateOptions) -> Asked:
             if part.answers is not None:
                 runner.answer(part.answers, part=True)
         folder = runner.run / "steps" / f"look-{parts[0].key}"
-        runner.log(parts, folder)
+        runner.logs.write(parts, folder)
         read.append(read_logs(folder))
         looks.append(count)
         code = _look(read, order[:count], options)

@@ -22,9 +22,10 @@ from multitask_bench.errors import ConfigError, DataError, MissingExtraError
 from multitask_bench.models.engine.local import LocalModel
 from multitask_bench.models.load import Local
 from multitask_bench.models.quiet import quiet
-from multitask_bench.records import Row, digest, file_digest, read_json, read_table, write_json
+from multitask_bench.records import Row, digest, file_digest, read_table, write_json
 from multitask_bench.stats.noninferiority import noninferior_binary
 from multitask_bench.stats.rates import rate
+from multitask_bench.study.capability_rows import Scored, paired, stored_scores
 from multitask_bench.study.progress import Reporter
 from multitask_bench.study.weights import digest_of
 
@@ -36,13 +37,6 @@ MAX_NEW_TOKENS = 1280
 """Answer length, as in lm-eval's own task."""
 NEEDS_SENTENCES = ("length_constraints:number_sentences", "change_case:capital_word_frequency")
 """Instructions of IFEval whose check splits text by NLTK's ``punkt_tab``, which is downloaded and not installed."""
-
-
-class Scored(NamedTuple):
-    """One set: its row of results, and whether each question was right, by id, for paired tests."""
-
-    row: Facts
-    right: dict[str, bool]
 
 
 class Asked(NamedTuple):
@@ -83,14 +77,6 @@ def capability(
         return [_scored(name, asked, arm=arm) for name in sets]
 
 
-def paired(first: Scored, second: Scored) -> dict[str, int]:
-    """Both right and wrong on the same questions: ``a_only, b_only, n`` of `stats.noninferiority`."""
-    both = first.right.keys() & second.right.keys()
-    a_only = sum(first.right[key] and not second.right[key] for key in both)
-    b_only = sum(second.right[key] and not first.right[key] for key in both)
-    return {"a_only": a_only, "b_only": b_only, "n": len(both)}
-
-
 def check_sets(sets: Sequence[str]) -> None:
     """Raises: as `capability`, before any weights are loaded; a task of the hub is looked up when it is run."""
     _harness()
@@ -113,42 +99,49 @@ def measure(
     Returns: ``tasks`` (rows of results) and ``comparisons`` (`stats.noninferiority`, the second less the first).
     Raises: as `capability`; DataError: ``file`` is another one.
     """
-    stored = _stored(file)
-    loaded: LocalModel | None = None
+    scorer = Scorer(stored_scores(file), asked, reporter)
     found: dict[tuple[str, str], Scored] = {}
     for arm, model in models.items():
+        weights = digest_of(model)
         for name in sets:
-            key = _key(name, digest_of(model), asked)
-            if key not in stored:
-                if loaded is None or loaded.folder != model.folder:
-                    loaded = None  # two models at once would need twice the memory
-                    loaded = LocalModel(model.folder, adapter=model.adapter, dtype=asked.dtype)
-                loaded.use(model.adapter)
-                with reporter.step(f"{name} of {arm}"):
-                    (scored,) = capability(
-                        loaded, [name], arm=arm, limit=asked.limit, max_new_tokens=asked.max_new_tokens
-                    )
-                stored[key] = {"row": scored.row, "right": scored.right}
-            found[arm, name] = Scored({**stored[key]["row"], "arm": arm}, stored[key]["right"])
-            write_json(file, _record(list(models), sets, found, stored, margin=margin))
-    return _record(list(models), sets, found, stored, margin=margin)
+            key = scorer.score(name, arm, model, weights)
+            found[arm, name] = Scored({**scorer.stored[key]["row"], "arm": arm}, scorer.stored[key]["right"])
+            write_json(file, _record(list(models), sets, found, scorer.stored, margin=margin))
+    return _record(list(models), sets, found, scorer.stored, margin=margin)
 
 
-def _key(name: str, weights: str, asked: Asked) -> str:
-    """Names what a score hangs on; no paths."""
+class Scorer:
+    """Scores models, one in memory at a time, and keeps what each score hangs on: no score is computed twice."""
+
+    def __init__(self, stored: Mapping[str, Facts], asked: Asked, reporter: Reporter) -> None:
+        self.stored = dict(stored)
+        """Key -> the row of results and which questions were right."""
+        self.asked, self.reporter = asked, reporter
+        self._loaded: LocalModel | None = None
+
+    def score(self, name: str, arm: str, model: Local, weights: str) -> str:
+        """The key in ``stored`` of a model's score on the set ``name``; ``weights`` names its weights.
+
+        Raises: as `capability`.
+        """
+        key = key_of(name, weights, self.asked)
+        if key not in self.stored:
+            if self._loaded is None or self._loaded.folder != model.folder:
+                self._loaded = None  # two models at once would need twice the memory
+                self._loaded = LocalModel(model.folder, adapter=model.adapter, dtype=self.asked.dtype)
+            self._loaded.use(model.adapter)
+            limit, length = self.asked.limit, self.asked.max_new_tokens
+            with self.reporter.step(f"{name} of {arm}"):
+                (scored,) = capability(self._loaded, [name], arm=arm, limit=limit, max_new_tokens=length)
+            self.stored[key] = {"row": scored.row, "right": scored.right}
+        return key
+
+
+def key_of(name: str, weights: str, asked: Asked) -> str:
+    """Names what a score on the set ``name`` hangs on; no paths."""
     kind, colon, path = name.partition(":")
     of = [kind, file_digest(Path(path))] if colon else [name]
     return digest([of, weights, asked, _version(), kind == "ifeval" and _has_sentences()])[:16]
-
-
-def _stored(file: Path) -> dict[str, Facts]:
-    """What an earlier call left in ``file``: key -> row and right answers."""
-    if not file.exists():
-        return {}
-    found = read_json(file) if file.is_file() else None
-    if not isinstance(found, dict) or not isinstance(found.get("scored"), dict):
-        raise DataError(f"{file}: not written by mtb capability; give another file.")
-    return dict(found["scored"])
 
 
 def _record(

@@ -22,7 +22,7 @@ from multitask_bench.study.config import Study
 from multitask_bench.study.grading import asks_model
 from multitask_bench.study.plan import make_plan
 from multitask_bench.study.questions import probe_list
-from multitask_bench.study.run_local import step_state
+from multitask_bench.study.step_folders import StepFolders
 from multitask_bench.study.steps import AlignStep, AnswerStep, Plan, Source, TrainStep
 from multitask_bench.train.recipe import Recipe
 
@@ -205,19 +205,20 @@ def dry_run(study: Study, run: Path, *, flops: float) -> Estimate:
     Raises: ConfigError, DataError, ModelError: whatever would stop the study.
     """
     plan = make_plan(study, download=False)
+    folders = StepFolders(run)
     lines: list[Line] = []
     trained: list[AlignStep | TrainStep] = [*plan.align, *plan.train]
     for step in trained:
         training = _training(plan, step)
-        lines.append(Line(step.title, step_state(run, step.key), cpu_seconds(training, flops), training))
+        lines.append(Line(step.title, folders.done(step.key), cpu_seconds(training, flops), training))
     for repair in plan.repairs:
-        lines.append(Line(repair.title, step_state(run, repair.key), START_S))
+        lines.append(Line(repair.title, folders.done(repair.key), START_S))
     for answers in [*validation_answers(plan), *plan.answers]:
         answering = _answering(plan, answers, study)
-        done = step_state(run, answers.key)
+        done = folders.done(answers.key)
         lines.append(Line(f"ask {answers.title}", done, cpu_seconds(answering, flops), answering))
     logs = sum(len(log.questions) for log in plan.logs)
-    done = all(step_state(run, log.key) for log in plan.logs)
+    done = all(folders.done(log.key) for log in plan.logs)
     lines.append(Line("judge and write logs", done, LOG_S * logs + START_S))
     lines += [_judging(plan, spec, study, flops=flops, done=done) for spec in judges_asked(plan)]
     # Weights once to run and once more while an adapter is merged, and the libraries.

@@ -24,6 +24,7 @@ from multitask_bench.models.load import DEMO
 from multitask_bench.records import digest, read_json, write_json, write_table, write_text
 from multitask_bench.study.asking import ask_in_order, check_sequential, how_asked
 from multitask_bench.study.audit import audit_corrections, audit_warnings
+from multitask_bench.study.capability_rows import add_capability
 from multitask_bench.study.compare import Side
 from multitask_bench.study.config import Study, dump_study
 from multitask_bench.study.controls import missing_logs, unfinished
@@ -70,7 +71,7 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
     check_sequential(study, plan)
     _check_folder(run)
     runner = Runner(study, plan, run, reporter=reporter)
-    unconfined = runner.unconfined()
+    unconfined = runner.logs.unconfined()
     for warning in [*plan.warnings, *([unconfined] if unconfined else [])]:
         reporter.say(f"note: {warning}")
     run.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
         if study.sequential:
             ask_in_order(runner, study)
         else:
-            runner.asked = how_asked(run, plan)
+            runner.logs.asked = how_asked(run, plan)
             runner.execute()
         return sum_up(run)
 
@@ -154,6 +155,7 @@ def sum_up(run: Path, *, show_responses: bool = False, judge: str | None = None)
         audit=audit_corrections(run, ledger),
     )
     results["warnings"][:0] = audit_warnings(run, ledger)
+    add_capability(results, run, study, ledger.arms)
     if missing := missing_logs(study, ledger):
         results["warnings"].insert(0, unfinished(missing))
     if guards := cards_of(ledger):
