@@ -152,8 +152,10 @@ class Runner:
             if answers is not None:
                 self.answer(answers)
         with self.reporter.step(step.title), whole_folder(target) as part:
-            plain, *candidates = [self._figures(step, one) for one in tried]
-            start = selection.skill_of(step.task, self._asked_rows(step, step.reference))
+            asked = [self._asked_rows(step, answers) for answers in (*(one.skill for one in tried), step.reference)]
+            skills = selection.scored(step.task, asked)
+            *own, start = skills.skills
+            plain, *candidates = [self._figures(step, one, skill) for one, skill in zip(tried, own, strict=True)]
             found = selection.choose(candidates, plain, reference=start, margin=step.margin)
             judged = found.pop("candidates")
             best = step.candidates[found["chosen"]]
@@ -164,13 +166,13 @@ class Runner:
                 {"mitigation": as_given(one.mitigation), **figures, **verdict}
                 for one, figures, verdict in zip(step.candidates, candidates, judged, strict=True)
             ]
-            record = {**found, "task": step.task, "reference": start, "plain": plain, "candidates": told}
+            by = {"task": step.task, "metric": skills.metric, "why_not_tests": skills.why_not_tests}
+            record = {**found, **by, "margin": step.margin, "reference": start, "plain": plain, "candidates": told}
             write_json(part / SELECTION, {"mitigation": best.mitigation, "record": record})
 
-    def _figures(self, step: SelectStep, one: Candidate) -> dict[str, Any]:
-        """A candidate's figures on the validation probes and rows."""
-        probes = list(zip(step.questions, self._answers_of(one.probes), strict=True))
-        return selection.figures(probes, step.task, self._asked_rows(step, one.skill))
+    def _figures(self, step: SelectStep, one: Candidate, skill: dict[str, Any] | None) -> dict[str, Any]:
+        """A candidate's figures on the validation probes, with its task score."""
+        return selection.figures(list(zip(step.questions, self._answers_of(one.probes), strict=True)), skill)
 
     def _asked_rows(
         self, step: SelectStep, answers: AnswerStep | None
@@ -454,7 +456,20 @@ class Runner:
             ),
             "cost": self._cost(step),
             **({"selection": chosen} if chosen is not None else {}),
+            **({"unchanged": same} if (same := self._unchanged(step)) else {}),
         }
+
+    def _unchanged(self, step: LogStep) -> list[dict[str, Any]]:
+        """The repairs behind an arm that changed nothing in its adapter: name and how many modules they looked at."""
+        repairs = {one.key: one for one in self.plan.repairs}
+        out, key = [], self._taken(step).adapter_step
+        while key in repairs:
+            found = read_json(self.folder(key) / "repair.json")
+            # One that an earlier release made does not count the changed ones, unless it took none.
+            if found.get("changed", found["repaired"]) == 0:
+                out.append({"name": found["name"], "modules": found["modules"]})
+            key = repairs[key].source.adapter_step
+        return out[::-1]
 
     def _cost(self, step: LogStep) -> dict[str, int] | None:
         """What the arm was trained on, and for how long; None for a model that was not trained here."""
