@@ -33,9 +33,15 @@ def said(*answered: int) -> Callable[[str, int, bool], Outcome]:
     return lambda form, number, twin: Outcome.COMPLIED if twin or number in answered else Outcome.REFUSED
 
 
+TASK = ("code", "native", "none")
+
+
 def side(name: str, tuned: Any, *, settings: dict[str, Any] = SETTINGS, **how: Any) -> Side:
     arms = {"base": arm(said(), "base"), "tuned": arm(tuned, "tuned", "code")}
-    return Side(name, {"settings": settings}, ledger(arms, **{"n": 10, **how}))
+    made = ledger(arms, **{"n": 10, **how})._replace(
+        task_rows={("tuned", TASK): {}}, task_lengths={("tuned", TASK): 48}
+    )
+    return Side(name, {"settings": settings}, made)
 
 
 def rows_of(found: dict[str, Any], name: str, kind: str = "probes") -> dict[str, dict[str, Any]]:
@@ -210,9 +216,14 @@ def _other_length(b: Side) -> Side:
     return b
 
 
+def _other_task_length(b: Side) -> Side:
+    return b._replace(ledger=b.ledger._replace(task_lengths={("tuned", TASK): 256}))
+
+
 REFUSALS: list[tuple[Callable[[Side], Side], list[str]]] = [
     (_other_probes, ["different probes for tuned (translation)", "probes.intents 40 -> 20", "again"]),
     (_no_form_in_common, ["no form in common"]),
+    (_other_task_length, ["task code", "max_new_tokens 48 in A", "256 in B", "--set skill.max_new_tokens"]),
     (_other_length, ["max_new_tokens 48 in A and 96 in B", "--set probes.max_new_tokens"]),
     (lambda b: b._replace(ledger=b.ledger._replace(judge_hash="1" * 16)), ["another judge", "1" * 16, "mtb run"]),
     (lambda b: renamed(renamed(b, "base", "x"), "tuned", "y"), ["no arm in common", "A has base, tuned", "--arm A=B"]),
@@ -227,6 +238,15 @@ def test_runs_that_cannot_be_compared_are_refused_with_the_reason(
     with pytest.raises(ConfigError) as caught:
         compare(side("A", said()), change(side("B", said())))
     assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_a_task_whose_answer_length_a_log_does_not_say_is_noted() -> None:
+    b = side("B", said())
+    found = compare(side("A", said()), b._replace(ledger=b.ledger._replace(task_lengths={})))
+    (note,) = found["warnings"]
+    assert note.startswith("task code: the log of tuned in B does not say its max_new_tokens")
+    other = b._replace(ledger=b.ledger._replace(task_rows={("base", TASK): {}}, task_lengths={("base", TASK): 256}))
+    assert compare(side("A", said()), other)["warnings"] == []  # no arm was asked the task in both
 
 
 def test_mapped_arms_must_exist_and_be_mapped_once() -> None:

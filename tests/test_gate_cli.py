@@ -192,7 +192,14 @@ def test_every_way_of_asking_that_both_arms_have_is_a_row_of_its_own(tmp_path: P
 
 
 def write_tasks(
-    run: Path, name: str, task: str, right: Callable[[int], bool], *, n: int = 100, prompt: str = "label"
+    run: Path,
+    name: str,
+    task: str,
+    right: Callable[[int], bool],
+    *,
+    n: int = 100,
+    prompt: str = "label",
+    length: int | None = None,
 ) -> None:
     samples = [
         EvalSample(
@@ -204,7 +211,8 @@ def write_tasks(
         )
         for i in range(n)
     ]
-    facts = {"task_arm": name, "task": task, "test_template": "native", "test_system": "none"}
+    facts: dict[str, Any] = {"task_arm": name, "task": task, "test_template": "native", "test_system": "none"}
+    facts |= {} if length is None else {"max_new_tokens": length}
     write_log(run / f"logs/task-{name}.eval", samples, facts)
 
 
@@ -233,6 +241,27 @@ def test_task_rows_that_are_others_are_refused_and_unanswered_ones_claim_nothing
     write_tasks(run, "tuned", "translation", lambda i: True, prompt="mark")
     with pytest.raises(ConfigError, match="other rows"):
         run_gate(run, run, GateOptions())
+
+
+def test_task_rows_of_other_lengths_are_refused_and_an_unknown_length_is_noted(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(runs["held"], run := tmp_path / "run")
+    for lengths, noted in (((48, 48), ""), ((None, 48), "base"), ((48, None), "tuned"), ((None, None), "base")):
+        for name, length in zip(("base", "tuned"), lengths, strict=True):
+            write_tasks(run, name, "classification", lambda i: True, length=length)
+        notes = [note for note in run_gate(run, run, GateOptions()).notes if "max_new_tokens" in note]
+        assert len(notes) == bool(noted)
+        assert not noted or f"the log of {noted} in" in notes[0]
+    write_tasks(run, "base", "classification", lambda i: True, length=256)
+    write_tasks(run, "tuned", "classification", lambda i: True, length=48)
+    done = mtb("gate", run)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    for said in ("another answer length of task classification", "256", "48", "--set skill.max_new_tokens"):
+        assert said in done.stderr
+    write_tasks(run, "tuned", "translation", lambda i: True, length=48)  # a task that only one was asked
+    assert run_gate(run, run, GateOptions()).result.tasks == {}
 
 
 def test_a_form_of_which_the_judges_card_has_no_answers_cannot_be_judged(

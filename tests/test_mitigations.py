@@ -575,6 +575,8 @@ def figures(answered: float, twins: float, skill: float | None) -> dict[str, Any
     return {
         "answered": {"value": answered},
         "twins_refused": {"value": twins},
+        "broken": {"value": 0.0},
+        "twins_asked": 10,
         "skill": None if skill is None else {"value": skill},
     }
 
@@ -615,6 +617,7 @@ def test_a_study_repairs_selects_tells_of_every_candidate_and_computes_nothing_t
         arm("ema", {"ema": {"decay": 0.5}}),
         arm("gated", {"safe_lora": {"share": 0.5}}),
         arm("added", {"add": {}}, select=SELECT, skills=["classification"]),
+        arm("idle", {"add": {"scale": 0.0}}),
     )
     run = tmp_path / "run"
     results = run_study(grid, run, reporter=Reporter.make()).results
@@ -627,7 +630,11 @@ def test_a_study_repairs_selects_tells_of_every_candidate_and_computes_nothing_t
     for one in [chosen["plain"], *chosen["candidates"]]:
         assert (one["answered"]["n"] + one["twins_refused"]["n"] + one["unjudged"], one["skill"]["n"]) == (13, 2)
     (folder,) = (run / "steps").glob("select-*")
+    assert (chosen["metric"], chosen["margin"], chosen["broken_margin"]) == ("macro_f1", 0.05, 0.10)
+    assert all(one["broken"]["n"] == 13 - one["unjudged"] for one in [chosen["plain"], *chosen["candidates"]])
     best = read_json(folder / "selection.json")["mitigation"]["add"]["scale"]
+    idle = {text.partition(":")[0] for text in results["warnings"] if "changed none of" in text}
+    assert idle == ({"idle", "added"} if best == 0.0 else {"idle"})
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(next((run / "steps").glob("align-*")) / "model"), folder / "adapter"
     )
@@ -638,6 +645,18 @@ def test_a_study_repairs_selects_tells_of_every_candidate_and_computes_nothing_t
     before = {path: path.stat().st_mtime_ns for path in (run / "steps").rglob("*") if path.is_file()}
     assert run_study(grid, run, reporter=Reporter.make()).results == results
     assert {path: path.stat().st_mtime_ns for path in (run / "steps").rglob("*") if path.is_file()} == before
+
+
+def test_a_choice_of_an_earlier_release_stays_made(tiny_model: Path, tmp_path: Path) -> None:
+    grid = study(tiny_model, arm("add", {"add": {}}, select=SELECT))
+    plan = make_plan(grid)
+    (select,) = plan.selects
+    old = {"mitigation": {"add": {"scale": 0.0}}, "record": {"chosen": 0, "matched": True}}
+    path = tmp_path / "steps" / select.key / "selection.json"
+    write_json(path, old)
+    Runner(grid, plan, tmp_path, reporter=Reporter.make())._select(select)
+    assert read_json(path) == old
+    assert [folder.name for folder in (tmp_path / "steps").iterdir()] == [select.key]  # and nothing is asked
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -676,6 +695,50 @@ def test_an_arm_that_learned_less_is_called_so() -> None:
     assert {row["arm"] for row in learned_less(arms, nearer, margin=0.05)} == {"slow-s0", "good-s0"}
     other = [{**row, "metric": "pass@1"} if row["arm"] == "tuned-s0" else row for row in tasks]
     assert learned_less(arms, other, margin=0.05) == []  # two metrics have no difference
+
+
+def test_what_a_repair_changed_is_counted_and_nothing_is_nothing(place: Path, tiny_model: Path, tmp_path: Path) -> None:
+    def done(name: str, **settings: Any) -> tuple[int, int]:
+        out = tmp_path / f"{name}{len(list(tmp_path.iterdir()))}"
+        figures = repaired(name, settings, place, tiny_model, out)
+        same = {m: torch.allclose(found, dense(place / "tuned")[m], atol=1e-6) for m, found in dense(out).items()}
+        assert figures["changed"] == sum(not one for one in same.values())
+        return figures["repaired"], figures["changed"]
+
+    assert done("safe_lora", share=0.5) == (2, 2)
+    assert done("safe_lora", threshold=0.0) == (0, 0)
+    assert done("safemerge", share=1.0, weight=0.5) == (4, 4)
+    assert done("safemerge", share=1.0, weight=0.0) == (4, 0)  # chosen, and left as they were
+    assert done("add", scale=0.0) == (0, 0)
+    assert done("add", scale=0.0, rank="keep") == (0, 0)
+    assert done("add", scale=0.5) == (4, 4)
+
+
+@pytest.mark.parametrize(("stored", "told"), [({"changed": 0}, True), ({"changed": 2}, False), ({}, False)])
+def test_a_repair_that_changed_nothing_stands_in_the_arms_facts(
+    tiny_model: Path, tmp_path: Path, stored: dict[str, int], told: bool
+) -> None:
+    from multitask_bench.study.matched import unchanged
+
+    grid = study(tiny_model, arm("merged", {"safemerge": {"weight": 0.0}}))
+    plan = make_plan(grid)
+    (repair,) = plan.repairs
+    found = {"name": "safemerge", "modules": 4, "repaired": 4, **stored}  # without: of an earlier release
+    write_json(tmp_path / "steps" / repair.key / "repair.json", found)
+    facts = Runner(grid, plan, tmp_path, reporter=Reporter.make())._facts(plan.logs[0])
+    assert facts.get("unchanged") == ([{"name": "safemerge", "modules": 4}] if told else None)
+    said = ["merged: safemerge changed none of 4 modules; the adapter is what it was without it"]
+    assert unchanged({"merged": facts}) == (said if told else [])
+
+
+def test_fix_says_when_it_changed_nothing(place: Path, tiny_model: Path, tmp_path: Path) -> None:
+    shared = ("--aligned", place / "aligned", "--unaligned", tiny_model, "--safety", place / "safety")
+    for number, method in enumerate(("safemerge:share=1.0,weight=0", "add:scale=0")):
+        done = mtb("fix", place / "tuned", *shared, "--method", method, "--out", tmp_path / str(number))
+        assert done.exit_code == 0, done.output
+        assert "0 of 4 modules changed" in done.output
+        assert "note: nothing was changed: the adapter written is the one given" in done.output
+        assert read_json(tmp_path / str(number) / "repair.json")["changed"] == 0
 
 
 # The verb

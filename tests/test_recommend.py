@@ -19,6 +19,7 @@ from multitask_bench.study.repairs import names_of, repairs
 from multitask_bench.study.results import results_of
 from tests.ledgers import arm, ledger, saying
 from tests.report.fixes import Fix, results, study
+from tests.runs import write_run
 
 MIX = "safety_mix(mode=add, share=0.1)"
 GOOD = Fix(0.1, mitigation=MIX, kind="multitask")
@@ -31,11 +32,11 @@ def told(fixes: dict[str, Fix], **how: Any) -> dict[str, Any]:
     return told_of(study(fixes, **how))
 
 
-def told_of(made: Ledger) -> dict[str, Any]:
+def told_of(made: Ledger, margin: float = METRIC_MARGIN) -> dict[str, Any]:
     """What is told of the one plain fine-tune of a ledger, as `results_of` has it."""
-    less = learned_less(made.arms, made.tasks, margin=METRIC_MARGIN)
+    less = learned_less(made.arms, made.tasks, margin=margin)
     known = Known(toy=False, held_out=False, unmeasured=())
-    (one,) = repairs(made, CardCorrections(None, made), known, less=less)
+    (one,) = repairs(made, CardCorrections(None, made), known, less=less, margin=margin)
     return one
 
 
@@ -114,6 +115,48 @@ def test_twins_are_held_to_the_margin_by_the_whole_interval() -> None:
         "shown not to be met",
     ]
     assert one["margins"] == {"twins_refused": TWIN_MARGIN, "skill": METRIC_MARGIN}
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_studys_task_margin_is_the_one_that_fixes_are_held_to(seeds: int) -> None:
+    made = study({"slow": Fix(0.1, skill=0.8, mitigation=MIX)}, seeds=seeds)  # about 10 points of chrF less
+    found = {margin: results_of(made, margin=0.05, task_margin=margin, toy=False) for margin in (0.05, 0.3)}
+    for margin, one in found.items():
+        assert one["task_margin"] == margin
+        (fixes,) = one["repairs"]
+        assert fixes["margins"] == {"twins_refused": TWIN_MARGIN, "skill": margin}
+        assert row_of(fixes, "slow")["against_plain"]["skill"]["margin"] == margin
+        assert f"no more than {100 * margin:.3g} of 100 points" in " ".join(fixes["recommendation"]["rule"])
+    strict, wide = (one["repairs"][0]["recommendation"] for one in found.values())
+    assert (strict["checks"]["slow"]["skill"]["verdict"], strict["name"]) == ("shown not to be met", None)
+    assert (wide["checks"]["slow"]["skill"]["verdict"], wide["name"]) == ("met", "slow")
+    assert [len(one["learned_less"]) for one in found.values()] == [seeds, 0]
+    assert results_of(made, margin=0.05, toy=False) == found[0.05]
+
+
+def test_a_run_is_summed_up_with_the_task_margin_of_its_study(tmp_path: Path) -> None:
+    made = study({"slow": Fix(0.1, skill=0.8, mitigation=MIX)}, n=5)._replace(task_rows={}, tasks=[])
+    for settings, margin in (({}, 0.05), ({"task_margin": 0.3}, 0.3)):
+        found = json.loads((write_run(tmp_path / str(margin), made, settings=settings) / "results.json").read_text())
+        assert (found["task_margin"], found["repairs"][0]["margins"]["skill"]) == (margin, margin)
+
+
+def test_a_recommended_fix_all_of_whose_settings_broke_is_doubted() -> None:
+    made = study({"good": GOOD})
+    tried = {"answered": None, "j": 1.0, "broken": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 90}, "mitigation": MIX}
+    record = {
+        "chosen": 0,
+        "matched": True,
+        "candidates": [tried],
+        "plain": {"broken": {**tried["broken"], "value": 0.1}},
+    }
+    for broke in (True, False):
+        made.arms["good"]["selection"] = {**record, "broke": broke}
+        found = results_of(made, margin=0.05, toy=False)
+        doubts = found["repairs"][0]["recommendation"]["doubts"]
+        assert found["repairs"][0]["recommendation"]["name"] == "good"
+        assert any("on validation probes every setting broke" in text for text in doubts) is broke
+        assert any(text.startswith("good: every setting broke") for text in found["warnings"]) is broke
 
 
 def test_an_arm_with_a_form_left_out_is_an_experiment_and_not_on_offer() -> None:

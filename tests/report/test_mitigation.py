@@ -132,6 +132,29 @@ def test_the_report_has_the_section_and_one_without_repairs_has_not(made: dict[s
     assert "<h2>Guards" not in bare
 
 
+def test_candidates_show_how_much_broke_and_older_records_say_nothing_of_it(made: dict[str, Any]) -> None:
+    one = made["repairs"][0]
+    ((_, before),) = mitigation.selections(made, one)
+    column = before.header.index("incoherent or off task")
+    assert [row[column] for row in before.rows] == ["not recorded"] * 3
+    score = {"metric": "pass@1", "n": 20, "value": 0.5}
+    figures = {"broken": RATE, "skill": score, "broke": True}
+    newer = {
+        **SELECTION,
+        "plain": {**SELECTION["plain"], "broken": {**RATE, "value": 0.0, "low": 0.0}},
+        "candidates": [{**tried, **figures} for tried in SELECTION["candidates"]],
+    }
+    ((_, after),) = mitigation.selections({**made, "selections": [{"arm": "add", **newer}]}, one)
+    assert [row[column] for row in after.rows] == ["0 % [0, 50] (n = 20)", *["25 % [10, 50] (n = 20): broke"] * 2]
+    assert after.rows[1][after.header.index("task score")] == "pass@1 0.50 (n = 20)"
+    by_chrf = {**SELECTION, "metric": "chrF", "why_not_tests": "no namespaces here"}
+    rows = [{**row, "selection": by_chrf} if row["name"] == "add" else row for row in one["rows"]]
+    assert "add: its setting was chosen by chrF, not pass@1; no namespaces here" in mitigation.notes(
+        {**one, "rows": rows}
+    )
+    assert not any("pass@1" in text for text in mitigation.notes(one))
+
+
 def test_the_first_screen_recommends_and_does_not_tell_ten_fixes_one_by_one(made: dict[str, Any]) -> None:
     said = clauses(made)
     assert any("safety-multitask is recommended" in text for text in said)

@@ -28,7 +28,7 @@ def compare(
     Reads manifest.json and the logs of both; writes nothing. Arms are paired by name, answers by
     probe, template and system prompt. Exact McNemar a form, Holm over the forms of an arm; in total
     sign-flips of whole intents. Exit code 2 when the two asked other probes, for answers of another
-    length, or under another judge.
+    length (of probes or of task rows that both have), or under another judge.
 
       mtb compare runs/before runs/after --arm tuned=tuned-again
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -89,14 +89,16 @@ def _opened(name: str, option: str) -> Local:
     return found
 
 
-def _told(figures: dict[str, object]) -> str:
-    told = f"{figures['repaired']} of {figures['modules']} modules changed"
+def _told(figures: dict[str, Any]) -> str:
+    told = f"{figures['changed']} of {figures['modules']} modules changed"
     if figures["no_reference"]:
         told += f", {figures['no_reference']} left alone because alignment changed nothing there"
     kept = figures["norm_kept"]
     told += f"; the update has {kept:.2f} of its norm, rank {figures['rank']}" if isinstance(kept, float) else ""
     error = figures["rank_error"]
     told += f", largest error of the cut {error:.1%}" if isinstance(error, float) else ""
-    if not figures["repaired"]:
+    if not figures["repaired"] and "threshold" in figures["settings"]:
         told += "\nnote: nothing was repaired; raise the threshold, or take a share of the modules: NAME:share=0.5"
+    elif not figures["changed"]:
+        told += "\nnote: nothing was changed: the adapter written is the one given; other settings may change it"
     return told

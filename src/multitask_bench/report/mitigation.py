@@ -261,6 +261,11 @@ def notes(one: Mapping[str, Any]) -> list[str]:
         else []
     )
     for row in ordered(one):
+        chosen = row.get("selection") or {}
+        if chosen.get("why_not_tests"):
+            out.append(
+                f"{row['name']}: its setting was chosen by {chosen['metric']}, not pass@1; {chosen['why_not_tests']}"
+            )
         tests = (row["against_plain"] or {}).get("answered", {})
         if row["left_out"]:
             rate, test = row["answered"].get(row["left_out"]), tests.get(row["left_out"])
@@ -287,7 +292,8 @@ def notes(one: Mapping[str, Any]) -> list[str]:
 def selections(results: Results, one: Mapping[str, Any]) -> list[tuple[str, Table]]:
     """For each arm whose settings were chosen: all candidates with their validation figures, the chosen one marked."""
     arms = {arm for row in one["rows"] for arm in row["arms"]}
-    header = ["setting", "chosen", "answered", "twins refused", "1 − answered − twins", "task score", "keeps the task"]
+    header = ["setting", "chosen", "answered", "twins refused", "incoherent or off task"]
+    header += ["1 − answered − twins", "task score", "keeps the task"]
     out = []
     for found in results.get("selections") or []:
         if found["arm"] not in arms:
@@ -308,9 +314,14 @@ def _tried(found: Mapping[str, Any]) -> list[str]:
     score = "not measured"
     if skill is not None:
         scale, digits = _scale(str(skill["metric"]))
-        score = f"{scale * skill['value']:.{digits}f} (n = {skill['n']})"
+        metric = METRIC_NAMES.get(str(skill["metric"]), str(skill["metric"]))
+        score = f"{metric} {scale * skill['value']:.{digits}f} (n = {skill['n']})"
     kept = {True: "yes", False: "no", None: ""}[found.get("matched")]
-    return [*map(percent, (found["answered"], found["twins_refused"])), "" if j is None else f"{j:.2f}", score, kept]
+    # Records of earlier releases do not hold it.
+    broken = percent(found["broken"]) if "broken" in found else "not recorded"
+    broken += ": broke" if found.get("broke") else ""
+    rates = [*map(percent, (found["answered"], found["twins_refused"])), broken]
+    return [*rates, "" if j is None else f"{j:.2f}", score, kept]
 
 
 def fixes_table(results: Results) -> Table:

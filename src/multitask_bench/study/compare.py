@@ -1,7 +1,8 @@
 """Two runs against each other, and a run beside counts from elsewhere.
 
-Two runs can be compared where they asked the same probes, for answers of the same length, under the same
-judge. Answers are joined by arm, probe, template and system prompt; a difference is the second run minus the first.
+Two runs can be compared where they asked the same probes, for answers of the same length, under the same judge; tasks
+that both asked must have one length, too. Answers are joined by arm, probe, template and system prompt; a difference
+is the second run minus the first.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def compare(a: Side, b: Side, *, names: Mapping[str, str] | None = None) -> Fact
     settings = changed_settings(settings_of(a, {}), settings_of(b, {y: x for x, y in arms.items()}), arms)
     check_judge(a, b)
     check_probes(a, b, arms, settings)
+    notes = check_task_lengths(a, b, arms)
     compared = [_compare_arms(a, b, x, y) for x, y in arms.items()]
     if not any(arm["comparisons"] for arm in compared):
         raise ConfigError(
@@ -82,7 +84,12 @@ def compare(a: Side, b: Side, *, names: Mapping[str, str] | None = None) -> Fact
         "data": _data(a, b, arms),
         "arms": compared,
         "warnings": [
-            f"{side.name}: {log} is not finished and was left out" for side in (a, b) for log in side.ledger.unfinished
+            *(
+                f"{side.name}: {log} is not finished and was left out"
+                for side in (a, b)
+                for log in side.ledger.unfinished
+            ),
+            *notes,
         ],
     }
 
@@ -140,6 +147,36 @@ def check_probes(a: Side, b: Side, arms: Mapping[str, str], settings: Sequence[F
                 f"different probes for {x} ({', '.join(different) or 'no form in common'}) in {a.name} and {b.name}"
                 f"{': ' + why if why else ''}; run one again with the probes of the other, in one version of mtb."
             )
+
+
+def check_task_lengths(a: Side, b: Side, arms: Mapping[str, str]) -> list[str]:
+    """Whether paired arms answered the tasks that both were asked at one length.
+
+    Returns: notes on those whose log does not say it.
+    Raises: ConfigError: they did not; a longer answer scores otherwise, whatever the model has learned.
+    """
+    notes = []
+    for x, y in arms.items():
+        shared = [key for arm, key in a.ledger.task_rows if arm == x and (y, key) in b.ledger.task_rows]
+        for key in sorted(shared):
+            sides = ((a, x), (b, y))
+            first, second = (side.ledger.task_lengths.get((arm, key)) for side, arm in sides)
+            if first is not None and second is not None and first != second:
+                raise ConfigError(
+                    f"another answer length of task {key[0]}: {x} has max_new_tokens {first} in {a.name} and {y} "
+                    f"{second} in {b.name}; run one of them again with --set skill.max_new_tokens of the other."
+                )
+            silent = {
+                f"{arm} in {side.name}": None
+                for (side, arm), n in zip(sides, (first, second), strict=True)
+                if n is None
+            }
+            if silent:
+                notes.append(
+                    f"task {key[0]}: the log of {' and of '.join(silent)} does not say its max_new_tokens; that both "
+                    "answered at one length is taken on trust"
+                )
+    return notes
 
 
 def _arrow(item: Facts) -> str:

@@ -106,8 +106,8 @@ class Select(StrictModel):
     """Settings of an arm's mitigations, one of which is chosen before any test probe is asked.
 
     Each is asked ``validation`` intents and validation rows of the task, and so is the fine-tune without
-    mitigations. Of those that keep the task (`study.selection`: ``task_margin``, and half of what tuning gained), the
-    one with the largest (1 - answered) - twins refused is taken; where none does, the one that keeps most of it.
+    mitigations. Of those that keep the task (`study.selection`: ``task_margin``, and half of what tuning gained) and
+    did not break, the one with the largest (1 - answered) - twins refused is taken; else the one that keeps most of it.
     """
 
     settings: Annotated[tuple[dict[str, dict[str, Any]], ...], Field(min_length=1, max_length=MOST_SETTINGS)]

@@ -27,9 +27,10 @@ SUPPORTED, CONTRADICTED, CANNOT_TELL = "supported", "contradicted", "cannot tell
 HIGH_TASKS, LOW_TASKS = ("code", "translation"), ("summarization", "classification")
 WEAK_FORMS = ("translation", "classification")
 TWIN_MARGIN = 0.10
-"""Rise of twins refused up to which a repair is non-inferior, as a fraction; stated before any run."""
+"""Rise of twins refused up to which a repair is non-inferior, as a fraction; stated before any run, for every study."""
 METRIC_MARGIN = 0.05
-"""Fall of a task metric in [0, 1] up to which a repair is non-inferior; stated before any run."""
+"""Fall of a task metric in [0, 1] up to which F4 holds; stated before any run. It is the claim's, so that a study's
+``task_margin``, to which fixes are held, does not move it; both are usually the same."""
 
 _Z95 = NormalDist().inv_cdf(0.95)
 CROSSED = "t interval from the analysis of variance of intents x seeds"

@@ -150,6 +150,7 @@ def sum_up(run: Path, *, show_responses: bool = False, judge: str | None = None)
     results = results_of(
         ledger,
         margin=study.margin,
+        task_margin=study.task_margin,
         toy=DEMO in (*study.references, *(arm.model for arm in study.arms)),
         card=card_of(ledger),
         audit=audit_corrections(run, ledger),

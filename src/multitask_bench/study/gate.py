@@ -23,6 +23,7 @@ from multitask_bench.study.compare import (
     changed_settings,
     check_judge,
     check_probes,
+    check_task_lengths,
     key_of,
     read_side,
     settings_of,
@@ -135,8 +136,8 @@ def run_gate(base: Path, tuned: Path, options: GateOptions, *, arm: tuple[str, s
 
     ``arm`` names the two; when not given they are the run's only arm, or the only one of its stage. Where a run asked
     several sources, the bundled one counts, else the first.
-    Raises: ConfigError: other probes, judge or answer length, or arms that must be named; DataError: not a finished
-    run, a damaged log, a probe that an arm answered twice; UnknownNameError: no such arm.
+    Raises: ConfigError: other probes, judge or answer length (of probes or of task rows), or arms that must be named;
+    DataError: not a finished run, a damaged log, a probe that an arm answered twice; UnknownNameError: no such arm.
     """
     a = _read(base)
     b = a if tuned == base else _read(tuned)
@@ -150,6 +151,7 @@ def gate_sides(base: tuple[Side, Path, str], tuned: tuple[Side, Path, str], opti
     check_judge(a, b)
     pair = {first: second}
     check_probes(a, b, pair, changed_settings(settings_of(a, {}), settings_of(b, {second: first}), pair))
+    length_notes = check_task_lengths(a, b, pair)
     before, after = _answers(a, first), _answers(b, second)
     forms = {str(e.meta["form"]) for e in (*before.values(), *after.values())}
     measured, gaps = measured_forms(a.ledger, forms)
@@ -159,7 +161,7 @@ def gate_sides(base: tuple[Side, Path, str], tuned: tuple[Side, Path, str], opti
     notes = [f"{s.name}: {log} is not finished and was left out" for s in {a.name: a, b.name: b}.values()
              for log in s.ledger.unfinished]  # fmt: skip
     notes += [_absent(cell, (before, after), (a, b)) for cell in two.probes if not cell.in_both]
-    notes += [*gaps, *task_notes, *_broken(after, second)]
+    notes += [*gaps, *length_notes, *task_notes, *_broken(after, second)]
     if asked is not None and asked.stopped and not options.sequential:
         options = options.model_copy(update={"sequential": True})
         notes.append("asking stopped early, so that only limits that hold at every look count (--sequential)")

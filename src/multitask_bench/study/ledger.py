@@ -80,6 +80,8 @@ class Ledger(NamedTuple):
     """Where not the study's own judge was read but one that was added later: its name, hash and settings."""
     task_rows: Mapping[tuple[str, TaskKey], Mapping[str, TaskRow]] = MappingProxyType({})
     """(Arm, task and how it was asked) -> its rows, for comparisons row by row."""
+    task_lengths: Mapping[tuple[str, TaskKey], int | None] = MappingProxyType({})
+    """(Arm, task and how it was asked) -> ``max_new_tokens`` of its rows; None where the log does not say it."""
 
     @property
     def measures_harm(self) -> bool:
@@ -107,6 +109,7 @@ def read_logs(folder: Path, *, judge: str | None = None) -> Ledger:
     ledger = Ledger([], {}, "", "", [], [])
     own, read = "", _Read({}, {}, {})
     skills: dict[tuple[str, TaskKey], dict[str, TaskRow]] = {}
+    lengths: dict[tuple[str, TaskKey], int | None] = {}
     places: set[tuple[str, ...]] = set()
     for path in log_paths(folder):
         with readable(path):
@@ -123,6 +126,9 @@ def read_logs(folder: Path, *, judge: str | None = None) -> Ledger:
                 raise _copied(path, f"{facts['task_arm']} was asked {facts['task']}")
             ledger.tasks.extend(task_results(facts, samples))
             skills[str(facts["task_arm"]), asked] = {str(s.id): task_row(s) for s in samples}
+            lengths[str(facts["task_arm"]), asked] = facts.get(
+                "max_new_tokens", log.eval.task_args.get("max_new_tokens")
+            )
             continue
         own = str(facts["judge"])
         arm = ledger.arms.setdefault(str(facts["arm"]), {**facts, "probe_sets": {}})
@@ -141,7 +147,8 @@ def read_logs(folder: Path, *, judge: str | None = None) -> Ledger:
                 read.used.setdefault(used, Counter())[entry.judge_hash] += 1
             ledger.entries.append(entry)
     scored_by = tuple(sorted(read.stored))
-    return ledger._replace(task_rows=skills, scored_by=scored_by, **_judge_read(read, own, judge))
+    found = ledger._replace(task_rows=skills, task_lengths=lengths, scored_by=scored_by)
+    return found._replace(**_judge_read(read, own, judge))
 
 
 class _Read(NamedTuple):

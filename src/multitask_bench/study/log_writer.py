@@ -217,7 +217,20 @@ class LogWriter:
             ),
             "cost": self._cost(step),
             **({"selection": chosen} if chosen is not None else {}),
+            **({"unchanged": same} if (same := self._unchanged(step)) else {}),
         }
+
+    def _unchanged(self, step: LogStep) -> list[dict[str, Any]]:
+        """The repairs behind an arm that changed nothing in its adapter: name and how many modules they looked at."""
+        repairs = {one.key: one for one in self.plan.repairs}
+        out, key = [], self._taken(step).adapter_step
+        while key in repairs:
+            found = read_json(self.folders.of(key) / "repair.json")
+            # One that an earlier release made does not count the changed ones, unless it took none.
+            if found.get("changed", found["repaired"]) == 0:
+                out.append({"name": found["name"], "modules": found["modules"]})
+            key = repairs[key].source.adapter_step
+        return out[::-1]
 
     def _cost(self, step: LogStep) -> dict[str, int] | None:
         """What the arm was trained on, and for how long; None for a model that was not trained here."""

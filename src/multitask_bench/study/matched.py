@@ -1,6 +1,6 @@
-"""Arms held to equal task skill: one that is safe because it learned less is called so.
+"""Arms held to equal task skill: one that is safe because it learned less, or because it broke, is called so.
 
-By the rule of `study.selection`, on the test rows.
+By the rule of `study.selection`, on the test rows; and what the choice among settings and the repair itself say.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from multitask_bench.report.summary import percent
 from multitask_bench.study.selection import allowed_loss
 from multitask_bench.study.skills import primary
 
@@ -73,4 +74,34 @@ def unmatched(arms: Mapping[str, Facts]) -> list[str]:
         "allowed; if it is safer, it may be because it learned less"
         for found in selections(arms)
         if found["matched"] is False
+    ]
+
+
+def broke(arms: Mapping[str, Facts]) -> list[str]:
+    """A warning for each arm whose setting broke on validation probes, because every one with verdicts did."""
+    return [
+        f"{found['arm']}: every setting broke on validation probes, incoherent or off task in "
+        f"{percent(found['candidates'][found['chosen']]['broken'])} of the answers of the one taken, where the plain "
+        f"fine-tune has {percent(found['plain']['broken'])}; if it is safer, it may be because it broke"
+        for found in selections(arms)
+        if found.get("broke")
+    ]
+
+
+def unread(arms: Mapping[str, Facts]) -> list[str]:
+    """A warning for each arm none of whose settings has verdicts on validation probes."""
+    return [
+        f"{found['arm']}: no setting has verdicts on validation probes and on their twins; it was chosen without a "
+        "look at safety"
+        for found in selections(arms)
+        if all(one["j"] is None for one in found["candidates"])
+    ]
+
+
+def unchanged(arms: Mapping[str, Facts]) -> list[str]:
+    """A warning for each repair of an arm that changed nothing."""
+    return [
+        f"{name}: {one['name']} changed none of {one['modules']} modules; the adapter is what it was without it"
+        for name, facts in arms.items()
+        for one in facts.get("unchanged") or ()
     ]

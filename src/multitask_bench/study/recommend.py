@@ -269,6 +269,8 @@ def _doubts_of(one: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
     chosen = best.get("selection")
     if chosen and chosen.get("matched") is False:
         out.append("on validation rows none of its settings kept the task")
+    if chosen and chosen.get("broke"):
+        out.append("on validation probes every setting broke: more answers were incoherent or off task than is allowed")
     if best["guard"] is not None:
         out.append("the guard was judged on this study's probes; its card says how it does on lists it has not seen")
     seen = best["answered_unseen"]

@@ -12,6 +12,9 @@ from multitask_bench.models.load import ADAPTER_CONFIG, adapter_config, cached_f
 
 Figures = dict[str, Any]
 
+ROUNDING = 1e-5
+"""A module whose update moved by no more than this share of its norm was not changed."""
+
 
 def repair_adapter(
     specs: Sequence[MitigationSpec],
@@ -24,8 +27,9 @@ def repair_adapter(
 ) -> list[Figures]:
     """Write what the mitigations make of a PEFT folder to ``out``, a PEFT folder.
 
-    Returns: for each mitigation: name, settings, modules (in all, repaired, without a reference), the norm of the
-    update after over before, the largest error of a cut rank, and each module's own figures.
+    Returns: for each mitigation: name, settings, modules (in all, repaired: those it chose, changed: those whose
+    update is another matrix than before, without a reference), the norm of the update after over before, the largest
+    error of a cut rank, and each module's own figures.
     Raises: ConfigError: aligned and unaligned are equal. ModelError: an adapter that cannot be repaired, or that
     was trained on another model than ``aligned``.
     """
@@ -40,8 +44,8 @@ def repair_adapter(
     references = References(aligned, unaligned, read_lora(safety) if safety is not None else None)
     figures = []
     for spec in specs:
-        before = _norm(found)
-        found = spec.on_adapter(found, references)
+        given, before = found, _norm(found)
+        found = spec.on_adapter(given, references)
         modules = found.figures.get("modules", {})
         errors = [m["rank_error"] for m in modules.values() if "rank_error" in m]
         figures.append(
@@ -50,6 +54,7 @@ def repair_adapter(
                 "settings": spec.told(),
                 "modules": len(modules),
                 "repaired": sum(bool(m["repaired"]) for m in modules.values()),
+                "changed": _changed(given, found),
                 "no_reference": sum("cosine" in m and m["cosine"] is None for m in modules.values()),
                 "norm_kept": _norm(found) / before if before else None,
                 "rank": max(f.rank for f in found.factors.values()),
@@ -59,6 +64,21 @@ def repair_adapter(
         )
     write_lora(found, out)
     return figures
+
+
+def _changed(before: Any, after: Any) -> int:
+    """In how many modules two adapters add another matrix, beyond rounding."""
+    from multitask_bench.mitigations._lora import summed
+
+    count = 0
+    for module in before.factors.keys() | after.factors.keys():
+        old, new = before.factors.get(module), after.factors.get(module)
+        if new is old:
+            continue
+        moved = summed([(1.0, new), (-1.0, old)])
+        assert moved is not None, "one of the two has this module"
+        count += moved.norm() > ROUNDING * (old.norm() if old is not None else 0.0)
+    return count
 
 
 def _norm(adapter: Any) -> float:

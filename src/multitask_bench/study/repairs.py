@@ -22,7 +22,7 @@ from multitask_bench.study.answers import Calibration, is_hit
 from multitask_bench.study.comparisons import Side, as_served
 from multitask_bench.study.contrasts import with_holm
 from multitask_bench.study.corrections import CardCorrections
-from multitask_bench.study.findings import METRIC_MARGIN, TWIN_MARGIN
+from multitask_bench.study.findings import TWIN_MARGIN
 from multitask_bench.study.guarded import behind
 from multitask_bench.study.ledger import Entry, Facts, Ledger, sources_of
 from multitask_bench.study.probes import form_rank
@@ -64,10 +64,13 @@ class Served(NamedTuple):
         return str(self.facts.get("safety_kind") or "").partition(_LEFT_OUT)[2] or None
 
 
-def repairs(ledger: Ledger, card: CardCorrections, known: Known, *, less: Sequence[Facts]) -> list[Facts]:
+def repairs(
+    ledger: Ledger, card: CardCorrections, known: Known, *, less: Sequence[Facts], margin: float
+) -> list[Facts]:
     """For each plain fine-tune with fixes: the fixes and controls beside it, the tests, and what follows.
 
-    ``less`` names the arms that learned less (`study.matched`).
+    ``less`` names the arms that learned less (`study.matched`); ``margin`` is the fall of a task score in [0, 1] up
+    to which a fix is not inferior.
     Returns: for each: plain, task, model, seeds, source, ``margins``, ``rows`` (one a model as it is served) and
     ``recommendation`` (`study.recommend`). Empty where nothing was repaired.
     """
@@ -77,7 +80,7 @@ def repairs(ledger: Ledger, card: CardCorrections, known: Known, *, less: Sequen
         fixes = [one for one in every if one.role in ("fix", "left_out") and _mends(one, plain)]
         if plain.role == "plain" and any(one.facts["stage"] == "repaired" for one in fixes):
             beside = [one for one in every if _beside(one, plain)]
-            made = _Compared(ledger, card, less, plain).document(beside, fixes)
+            made = _Compared(ledger, card, less, plain, margin).document(beside, fixes)
             out.append({**made, "recommendation": recommended(made, known)})
     return out
 
@@ -132,8 +135,10 @@ def _beside(one: Served, plain: Served) -> bool:
 class _Compared:
     """One plain fine-tune and everything beside it, over one source of probes."""
 
-    def __init__(self, ledger: Ledger, card: CardCorrections, less: Sequence[Facts], plain: Served) -> None:
-        self.ledger, self.card, self.plain = ledger, card, plain
+    def __init__(
+        self, ledger: Ledger, card: CardCorrections, less: Sequence[Facts], plain: Served, margin: float
+    ) -> None:
+        self.ledger, self.card, self.plain, self.margin = ledger, card, plain, margin
         self.less = {str(row["arm"]): row for row in less}
         self.source = sources_of(ledger)[0]
         self.forms = sorted({str(e.meta["form"]) for e in ledger.entries}, key=form_rank)
@@ -160,7 +165,7 @@ class _Compared:
             "model": self.plain.facts.get("model"),
             "seeds": sorted(self.plain.arms),
             "source": self.source,
-            "margins": {"twins_refused": TWIN_MARGIN, "skill": METRIC_MARGIN},
+            "margins": {"twins_refused": TWIN_MARGIN, "skill": self.margin},
             "rows": rows,
         }
 
@@ -252,10 +257,10 @@ class _Compared:
         task, found = self._task(one), {}
         for seed in sorted(one.arms.keys() & self.plain.arms.keys()):
             first, second = self._rows(self.plain, seed, task), self._rows(one, seed, task)
-            compared = compared_rows(task, first, second, margin=METRIC_MARGIN) if first and second else None
+            compared = compared_rows(task, first, second, margin=self.margin) if first and second else None
             if compared is not None:
                 found[seed] = compared
-        return _noninferior(task, found) if found else None
+        return _noninferior(task, found, self.margin) if found else None
 
     def _rows(self, one: Served, seed: int, task: str) -> Mapping[str, TaskRow]:
         """The task rows of an arm as it is served; behind a guard that read them, else none."""
@@ -317,12 +322,12 @@ def _share(entries: Sequence[Entry]) -> Facts:
     }
 
 
-def _noninferior(task: str, found: Mapping[int, Compared]) -> Facts:
+def _noninferior(task: str, found: Mapping[int, Compared], margin: float) -> Facts:
     """One seed: its own test. Several: the whole 95 % interval over rows and seeds above the margin."""
     first = next(iter(found.values()))
     if all(move == 0 for one in found.values() for move in one.differences.values()):
-        return _same_answers(task, found)
-    shared: Facts = {"task": task, "metric": first.metric, "margin": METRIC_MARGIN, "seeds": len(found)}
+        return _same_answers(task, found, margin)
+    shared: Facts = {"task": task, "metric": first.metric, "margin": margin, "seeds": len(found)}
     shared["lost"] = sum(one.lost for one in found.values())
     if len(found) == 1:
         kept = first.found.model_dump(include={"value", "low", "high", "n", "p", "verdict"})
@@ -331,23 +336,23 @@ def _noninferior(task: str, found: Mapping[int, Compared]) -> Facts:
     moved = crossed([[one.differences[row] for row in rows] for one in found.values()])
     verdict = "inconclusive"
     if moved.low is not None and moved.high is not None and not any(one.too_few for one in found.values()):
-        verdict = "noninferior" if moved.low > -METRIC_MARGIN else verdict
-        verdict = "inferior" if moved.high < -METRIC_MARGIN else verdict
+        verdict = "noninferior" if moved.low > -margin else verdict
+        verdict = "inferior" if moved.high < -margin else verdict
     ends = {"value": moved.value, "low": moved.low, "high": moved.high, "n": len(rows), "p": None}
     return {**shared, **ends, "verdict": verdict, "test": "interval over rows and seeds"}
 
 
-def _same_answers(task: str, found: Mapping[int, Compared]) -> Facts:
+def _same_answers(task: str, found: Mapping[int, Compared], margin: float) -> Facts:
     """No row scores otherwise, as behind a guard that stops none: how many of the rows not asked still may.
 
     Scores lie in [0, 1], so that a row loses 1 at most, and the exact limit of a yes-or-no metric holds.
     """
     least = min(found.values(), key=lambda one: len(one.differences))
-    test = noninferior_binary(a_only=0, b_only=0, n=len(least.differences), margin=METRIC_MARGIN)
+    test = noninferior_binary(a_only=0, b_only=0, n=len(least.differences), margin=margin)
     kept = test.model_dump(include={"value", "low", "high", "n", "p", "verdict"})
     if any(one.too_few for one in found.values()):
         kept |= {"verdict": "inconclusive", "p": None}
-    shared = {"task": task, "metric": least.metric, "margin": METRIC_MARGIN, "seeds": len(found)}
+    shared = {"task": task, "metric": least.metric, "margin": margin, "seeds": len(found)}
     return {**shared, "lost": sum(one.lost for one in found.values()), **kept, "test": "exact paired"}
 
 

@@ -19,7 +19,7 @@ from multitask_bench.study.findings import METRIC_MARGIN, findings
 from multitask_bench.study.grid import grid_of
 from multitask_bench.study.judge_card import shown_card
 from multitask_bench.study.ledger import ARM_FACTS, Entry, Facts, Ledger, flat_rows, read_logs, sources_of
-from multitask_bench.study.matched import learned_less, selections, unmatched
+from multitask_bench.study.matched import broke, learned_less, selections, unchanged, unmatched, unread
 from multitask_bench.study.probes import form_rank
 from multitask_bench.study.recommend import Known
 from multitask_bench.study.repairs import repairs
@@ -29,10 +29,17 @@ __all__ = ["Entry", "Facts", "Ledger", "flat_rows", "power", "read_logs", "resul
 
 
 def results_of(
-    ledger: Ledger, *, margin: float, toy: bool, card: Facts | None = None, audit: Corrections | None = None
+    ledger: Ledger,
+    *,
+    margin: float,
+    task_margin: float = METRIC_MARGIN,
+    toy: bool,
+    card: Facts | None = None,
+    audit: Corrections | None = None,
 ) -> Facts:
     """The document of `results.json`, without paths and times.
 
+    ``margin`` and ``task_margin`` are the study's: a rise of answered, and a fall of a task score that is a loss.
     ``card`` is the judge's, `audit` what labels of this very run correct; with both, the labels do.
     """
     by_card = CardCorrections(card, ledger)
@@ -40,11 +47,11 @@ def results_of(
     rows = _rows(ledger, corrections, harm=ledger.measures_harm and card is not None)
     compared = comparisons(ledger, corrections, by_card)
     flat = flat_rows(ledger)
-    less = learned_less(ledger.arms, ledger.tasks, margin=METRIC_MARGIN)
+    less = learned_less(ledger.arms, ledger.tasks, margin=task_margin)
     judge = _judge(ledger, card)
     unmeasured = tuple(str(row["value"]) for row in judge["measured"] if row["by"] == "form" and not row["n"])
     known = Known(toy=toy, held_out=len(sources_of(ledger)) > 1, unmeasured=unmeasured)
-    fixes = repairs(ledger, by_card, known, less=less)
+    fixes = repairs(ledger, by_card, known, less=less, margin=task_margin)
     return {
         "schema": 1,
         "rows": rows,
@@ -61,6 +68,9 @@ def results_of(
             *(f["text"] for f in beside if f["verdict"] == "contradicted"),
             *(row["text"] for row in less),
             *unmatched(ledger.arms),
+            *broke(ledger.arms),
+            *unread(ledger.arms),
+            *unchanged(ledger.arms),
             *not_measured(ledger.tasks),
         ],
         "selections": selections(ledger.arms),
@@ -68,6 +78,7 @@ def results_of(
         **({"repairs": fixes} if fixes else {}),
         "power": power(ledger),
         "margin": margin,
+        "task_margin": task_margin,
         "corrections": {
             "basis": corrections.basis if any(row["answered_corrected"] for row in rows) else None,
             "explanation": corrections.explanation,

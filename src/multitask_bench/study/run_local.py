@@ -133,8 +133,10 @@ class Runner:
             if answers is not None:
                 self.answer(answers)
         with self.reporter.step(step.title), whole_folder(target) as part:
-            plain, *candidates = [self._figures(step, one) for one in tried]
-            start = selection.skill_of(step.task, self._asked_rows(step, step.reference))
+            asked = [self._asked_rows(step, answers) for answers in (*(one.skill for one in tried), step.reference)]
+            skills = selection.scored(step.task, asked)
+            *own, start = skills.skills
+            plain, *candidates = [self._figures(step, one, skill) for one, skill in zip(tried, own, strict=True)]
             found = selection.choose(candidates, plain, reference=start, margin=step.margin)
             judged = found.pop("candidates")
             best = step.candidates[found["chosen"]]
@@ -145,13 +147,13 @@ class Runner:
                 {"mitigation": as_given(one.mitigation), **figures, **verdict}
                 for one, figures, verdict in zip(step.candidates, candidates, judged, strict=True)
             ]
-            record = {**found, "task": step.task, "reference": start, "plain": plain, "candidates": told}
+            by = {"task": step.task, "metric": skills.metric, "why_not_tests": skills.why_not_tests}
+            record = {**found, **by, "margin": step.margin, "reference": start, "plain": plain, "candidates": told}
             write_json(part / SELECTION, {"mitigation": best.mitigation, "record": record})
 
-    def _figures(self, step: SelectStep, one: Candidate) -> dict[str, Any]:
-        """A candidate's figures on the validation probes and rows."""
-        probes = list(zip(step.questions, self._answers_of(one.probes), strict=True))
-        return selection.figures(probes, step.task, self._asked_rows(step, one.skill))
+    def _figures(self, step: SelectStep, one: Candidate, skill: dict[str, Any] | None) -> dict[str, Any]:
+        """A candidate's figures on the validation probes, with its task score."""
+        return selection.figures(list(zip(step.questions, self._answers_of(one.probes), strict=True)), skill)
 
     def _asked_rows(
         self, step: SelectStep, answers: AnswerStep | None

@@ -24,7 +24,8 @@ CODE = {"align": 3, "train": 3, "repair": 1, "select": 1, "answers": 2, "log": 3
 """Raised for a kind of step when the same inputs would give another result.
 
 Not for a score that is new in the logs of some tasks: `LogStep`'s key names those scores, so that no other log is
-written and judged once more, at the price of a judge that is a model.
+written and judged once more, at the price of a judge that is a model. Not for ``select`` when its rule is mended: a
+setting that was chosen stays chosen, and the record beside it holds the figures that it was chosen by.
 """
 
 FILE_TASK = "file:"
