@@ -151,6 +151,8 @@ def _screen_run(run: Path, spec: GuardSpec, out: Path | None, allowed: tuple[str
         typer.echo(f"{added.name}: {added.samples} scores added to {added.logs} logs")
         if added.failed:
             typer.echo(f"{added.failed} samples got no answer from it; run the same command again to ask for those")
+        if added.samples:
+            typer.echo(f"report it with: mtb report {run}")
     if out is not None:
         typer.echo(f"written: {out}")
 
