@@ -58,3 +58,21 @@ def write_log(path: Path, samples: list[EvalSample], facts: dict[str, Any]) -> N
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_eval_log(EvalLog(eval=spec, status="success", samples=samples), str(path))
+
+
+def write_task_logs(folder: Path, made: Ledger) -> None:
+    """The logs of a ledger's task rows, one an arm and task."""
+    for (arm, (task, template, system)), rows in made.task_rows.items():
+        samples = [
+            EvalSample(
+                id=key,
+                epoch=1,
+                input=[ChatMessageUser(content=row.prompt)],
+                target=row.target,
+                output=ModelOutput.from_content("m", row.answer or ""),
+                metadata={"task_arm": arm, "task": task, "test_system": system},
+            )
+            for key, row in rows.items()
+        ]
+        asked = {"task_arm": arm, "task": task, "test_template": template, "test_system": system}
+        write_log(folder / f"logs/{arm}--{task}.eval", samples, asked)

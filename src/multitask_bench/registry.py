@@ -81,8 +81,12 @@ class Registry(Generic[S]):
         except ValidationError as err:
             first = err.errors()[0]
             key = ".".join(map(str, first["loc"]))
-            hint = did_you_mean(key, cls.model_fields) if first["type"] == "extra_forbidden" else ""
-            raise ConfigError(f"{self.kind} '{name}': {key}: {first['msg']}.{hint}") from err
+            if first["type"] == "extra_forbidden":
+                raise ConfigError(
+                    f"{self.kind} '{name}': no key '{key}'.{did_you_mean(key, cls.model_fields)}"
+                ) from err
+            where = f"{key}: " if key else ""
+            raise ConfigError(f"{self.kind} '{name}': {where}{first['msg'].removeprefix('Value error, ')}.") from err
 
     def _entry_points(self) -> list[Any]:
         return list(entry_points(group=f"multitask_bench.{self.kind}"))

@@ -179,6 +179,24 @@ class TestModeration:
         spec = guards.make("openai_moderation", {"base_url": "http://127.0.0.1:9/v1"})
         assert self.screen(spec, BOMB)[0].flagged is None
 
+    def test_what_a_server_did_not_answer_is_not_written_to_logs_and_is_asked_again(self, server, tmp_path):
+        runs.write_logs(tmp_path, FOUR)
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        asked = ("guard", tmp_path, "--guard", "openai_moderation", "--base-url", url, "--to-logs")
+        server.statuses = [500, 500, 500]
+        first = mtb(*asked)
+        assert "0 scores added to 0 logs" in first.output
+        assert "4 samples got no answer from it; run the same command again" in first.output
+        assert "4 scores added to 1 logs" in mtb(*asked).output
+        assert "no answer from it" not in mtb(*asked).output
+
+    def test_silence_on_one_side_is_asked_again_unless_the_other_stops_the_item(self, server):
+        server.statuses = [500, 500, 500]
+        spec = self.spec(server, on="both")
+        items = [Screened(id="a", prompt=BREAD, response="No."), Screened(id="b", prompt=BOMB, response="No.")]
+        found = opened(spec, texts=4).screen(items)
+        assert [(v.flagged, v.failed) for v in found] == [(None, True), (True, False)]
+
     def test_a_refused_key_is_the_users_to_mend(self, server):
         server.statuses = [401]
         with pytest.raises(ModelError, match="OPENAI_API_KEY"):

@@ -17,6 +17,7 @@ from multitask_bench.study.estimate import (
     gpu_hours,
     memory_of,
     remote_calls,
+    remote_texts,
 )
 from multitask_bench.study.folder import Finished
 
@@ -70,6 +71,8 @@ def show_dry_run(study: Study, run: Path, *, gpu: str) -> None:
         1 + DISK_A_MODEL * len(found.downloads) + sum(m.known.download_bytes for m in found.downloads if m.known) / 1e9
     )
     asked = f"{calls} prompts to local models, {remote} calls to remote models"
+    if sent := remote_texts(found.plan):
+        asked += f", {sent} texts to remote guards"
     console.print(f"{here}{disk:.0f} GB of disk; {asked}", markup=False, soft_wrap=True)
     for model in found.downloads:
         console.print(_download_note(model), markup=False, soft_wrap=True)

@@ -49,8 +49,10 @@ def guard(
     Every other column passes through; rows keep order and number. OUT is replaced.
 
     Of RUN it reads the stored logs, with no model of the study and no key, and writes one row an answer
-    without texts; it prints what gets past model and guard. The logs change only with --to-logs: then the
-    verdicts stand there as scores beside the old ones, and running it again adds what is missing.
+    without texts, benign task rows among them (column task). It prints what gets past model and guard, and
+    what the guard stops of the task rows. The logs change only with --to-logs: then the verdicts stand there
+    as scores beside the old ones, and running it again adds what is missing. A study that names guards
+    has them in its logs already.
 
       mtb guard requests.csv --guard linear --out screened.csv
 
@@ -117,22 +119,40 @@ def _screen_run(run: Path, spec: GuardSpec, out: Path | None, allowed: tuple[str
     from multitask_bench.records import write_table
     from multitask_bench.study.folder import alone
     from multitask_bench.study.guard_logs import add_verdicts
-    from multitask_bench.study.guarding import opened, residual, screened, texts_of, verdict_rows
+    from multitask_bench.study.guarding import (
+        opened,
+        residual,
+        screened,
+        task_stops,
+        task_texts,
+        task_verdict_rows,
+        texts_of,
+        verdict_rows,
+    )
     from multitask_bench.study.ledger import read_logs
 
     ledger = read_logs(run / "logs")
-    texts = texts_of(spec, ledger.entries)
-    found = screened(opened(spec, allowed=allowed, texts=len(set(texts))), texts)
+    texts, of_tasks = texts_of(spec, ledger.entries), task_texts(spec, ledger)
+    every = [*texts, *of_tasks]
+    found = screened(opened(spec, allowed=allowed, texts=len(set(every))), every)
     verdicts = [found[text] for text in texts]
     if out is not None:
-        write_table(out, verdict_rows(ledger, verdicts))
+        write_table(out, [*verdict_rows(ledger, verdicts), *task_verdict_rows(ledger, found, spec)])
     typer.echo(_counts(spec, verdicts))
     for row in residual(ledger, verdicts, spec):
         typer.echo(_residual_line(row))
+    if of_tasks:
+        typer.echo(f"benign task rows: {_counts(spec, [found[text] for text in of_tasks])}")
+    for row in task_stops(ledger, found, spec):
+        typer.echo(_task_line(row))
     if to_logs:
         with alone(run):
             added = add_verdicts(run, spec, found)
         typer.echo(f"{added.name}: {added.samples} scores added to {added.logs} logs")
+        if added.failed:
+            typer.echo(f"{added.failed} samples got no answer from it; run the same command again to ask for those")
+        if added.samples:
+            typer.echo(f"report it with: mtb report {run}")
     if out is not None:
         typer.echo(f"written: {out}")
 
@@ -143,6 +163,12 @@ def _residual_line(row: dict[str, Any]) -> str:
         f"  {row['arm']:<24} {row['form']:<16} ({asked}) n={row['n']:<5} answered {_rate(row['answered'])}, "
         f"past model and guard {_rate(row['residual'])}; twins stopped {_rate(row['twins_stopped'])}"
     )
+
+
+def _task_line(row: dict[str, Any]) -> str:
+    asked = f"{row['test_template']}, system {row['test_system'][:16]}, task rows"
+    silent = f", {row['without_verdict']} without a verdict" if row["without_verdict"] else ""
+    return f"  {row['arm']:<24} {row['task']:<16} ({asked}) n={row['n']:<5} stopped {_rate(row['stopped'])}{silent}"
 
 
 def _rate(rate: dict[str, Any]) -> str:

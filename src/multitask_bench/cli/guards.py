@@ -193,19 +193,31 @@ def matrix(
         Path | None,
         typer.Option("--out", help="Folder for matrix.json, matrix.md and rows.parquet; its files are replaced."),
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Run folder to put it into: cross_form.json and .parquet, results and report anew."),
+    ] = None,
 ) -> None:
     """Train a guard on each form, test it on all: how far does what a guard learns carry over?
 
     Disjoint intents, unseen wordings and equal numbers in every cell. Needs no model and no network; about
     two minutes. The third finding of the paper, rerun. rows.parquet holds every score, from which the
-    matrix can be computed again.
+    matrix can be computed again. With --run it stands in that run's report from then on; it says nothing of
+    the run's models.
 
       mtb guards matrix --out matrix
+
+      mtb guards matrix --run runs/mitigate
     """
     from multitask_bench.records import write_json, write_table, write_text
-    from multitask_bench.study.guard_matrix import cross_form, markdown
+    from multitask_bench.study.folder import alone, load_run, sum_up
+    from multitask_bench.study.guard_matrix import CROSS_FORM, cross_form, markdown, write_cross_form
+    from multitask_bench.study.ledger import log_paths
     from multitask_bench.study.progress import Reporter
 
+    if run is not None:  # told before two minutes of work
+        load_run(run)
+        log_paths(run / "logs")
     with Reporter.make().step("training and testing") as tick:
         found = cross_form(tick=tick)
     text = markdown(found)
@@ -215,6 +227,12 @@ def matrix(
         write_table(out / "rows.parquet", found.rows)
         write_text(out / "matrix.md", text)
         typer.echo(f"written: {out}")
+    if run is not None:
+        with alone(run):
+            write_cross_form(run, found)
+            finished = sum_up(run)
+        typer.echo(f"written: {run / CROSS_FORM}")
+        typer.echo(f"report: {finished.report}")
 
 
 def card_lines(found: dict[str, Any]) -> list[str]:

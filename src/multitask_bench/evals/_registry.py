@@ -5,11 +5,21 @@ from typing import Any
 from inspect_ai.model import modelapi
 
 from multitask_bench.evals._offline import count_without_network
-from multitask_bench.evals.guards import guard, harmful_stopped, twins_stopped
+from multitask_bench.evals.guards import guard, harmful_stopped, task_rows_stopped, twins_stopped
 from multitask_bench.evals.scorers import reference_match, refusal
 from multitask_bench.evals.tasks import probe, task_rows
 
-__all__ = ["guard", "harmful_stopped", "mtb", "probe", "reference_match", "refusal", "task_rows", "twins_stopped"]
+__all__ = [
+    "guard",
+    "harmful_stopped",
+    "mtb",
+    "probe",
+    "reference_match",
+    "refusal",
+    "task_rows",
+    "task_rows_stopped",
+    "twins_stopped",
+]
 
 count_without_network()
 

@@ -16,14 +16,19 @@ from multitask_bench.records import cache_folder, packaged_json, read_json, writ
 
 def card_of(spec: GuardSpec) -> dict[str, Any] | None:
     """The card of that very configuration: the user's, else the bundled one, else None."""
-    own = card_file(spec)
+    return named_card(spec.name, spec.config_hash)
+
+
+def named_card(name: str, config_hash: str) -> dict[str, Any] | None:
+    """The card of a configuration by its hash, for which the guard need not be here: it may be one by a path."""
+    own = _file(name, config_hash)
     if own.is_file():
         found = read_json(own)
         if not isinstance(found, dict) or not isinstance(found.get("measured"), list):
             raise DataError(f"{own}: not a guard's card; remove it and measure again.")
         return found
-    bundled = _bundled(spec.name)
-    return bundled if bundled is not None and bundled.get("config_hash") == spec.config_hash else None
+    bundled = _bundled(name)
+    return bundled if bundled is not None and bundled.get("config_hash") == config_hash else None
 
 
 def cards_folder() -> Path:
@@ -33,7 +38,11 @@ def cards_folder() -> Path:
 
 def card_file(spec: GuardSpec) -> Path:
     """The user's card of one configuration."""
-    return cards_folder() / f"{spec.name}-{spec.config_hash}.json"
+    return _file(spec.name, spec.config_hash)
+
+
+def _file(name: str, config_hash: str) -> Path:
+    return cards_folder() / f"{name}-{config_hash}.json"
 
 
 def keep_card(spec: GuardSpec, made: dict[str, Any]) -> Path:

@@ -39,6 +39,8 @@ class Verdict(StrictModel):
     native: tuple[str, ...] = ()
     """Categories under the guard's own names."""
     reason: str = ""
+    failed: bool = False
+    """Whether a server or model gave no answer at all, so that asking again may help."""
 
     @model_validator(mode="after")
     def _silence_has_a_reason(self) -> Verdict:
@@ -62,7 +64,7 @@ class GuardSpec(Spec):
     @model_validator(mode="after")
     def _can_read_it(self) -> GuardSpec:
         if self.on not in self.sides:
-            raise ValueError(f"the guard '{self.name}' reads {' or '.join(self.sides)} only")
+            raise ValueError(f"it reads {' or '.join(self.sides)} only")
         return self
 
     def screen(self, items: Sequence[Screened]) -> list[Verdict]:
@@ -163,6 +165,7 @@ def either(first: Verdict, second: Verdict) -> Verdict:
         categories=merged(v.categories for v in stopped),
         native=merged(v.native for v in stopped),
         reason="; ".join(dict.fromkeys(v.reason for v in (stopped or (first, second)) if v.reason)),
+        failed=flagged is None and (first.failed or second.failed),
     )
 
 

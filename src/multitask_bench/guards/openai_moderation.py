@@ -70,7 +70,7 @@ class OpenAIModeration(GuardSpec):
     def verdicts(self, items: Sequence[Screened], answer: Any) -> list[Verdict]:
         """The verdicts in one answer; one that cannot be read gives none to all of its items."""
         if isinstance(answer, str):
-            return [Verdict(id=item.id, flagged=None, reason=answer) for item in items]
+            return [Verdict(id=item.id, flagged=None, reason=answer, failed=True) for item in items]
         results = answer.get("results") if isinstance(answer, dict) else None
         if not isinstance(results, list) or len(results) != len(items):
             return [

@@ -83,7 +83,7 @@ class PolicyGuard(GuardSpec):
     def verdict(self, item_id: str, reply: str | None) -> Verdict:
         """What the last verdict line of a reply says."""
         if reply is None:
-            return Verdict(id=item_id, flagged=None, reason="no reply from the model")
+            return Verdict(id=item_id, flagged=None, reason="no reply from the model", failed=True)
         lines = LINE.findall(reply)
         found = WORD.match(lines[-1]) if lines else None
         if found is None:

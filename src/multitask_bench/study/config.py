@@ -168,6 +168,26 @@ class PanelJudge(StrictModel):
     """Its settings, such as ``model`` for one that needs a model."""
 
 
+class StudyGuard(StrictModel):
+    """A guard before the models of a study; its name alone stands for it with its own settings."""
+
+    guard: str
+    """Its name (see ``mtb list guards``), or ``mine.py@mine``."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Its settings, such as ``on``, ``threshold``, or ``model`` for one that needs a model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            return {"guard": raw}
+        if isinstance(raw, dict) and isinstance(raw.get("settings"), dict):
+            # In YAML a bare ``on`` is the word for true.
+            settings = {"on" if key is True else key: value for key, value in raw["settings"].items()}
+            return {**raw, "settings": settings}
+        return raw
+
+
 class Study(StrictModel):
     """A whole study."""
 
@@ -205,6 +225,8 @@ class Study(StrictModel):
     """Its settings, such as ``model`` for one that needs a model."""
     panel: tuple[PanelJudge, ...] = ()
     """Further judges of the same answers; results give their agreement with the first."""
+    guards: tuple[StudyGuard, ...] = ()
+    """Guards that read the finished logs, probes and task rows: fixes of the plain fine-tunes, beside the others."""
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Rise of ``answered`` that counts as a regression (a fraction)."""
     max_rate: Annotated[float, Field(ge=0, le=1)] | None = None

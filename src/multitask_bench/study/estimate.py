@@ -15,11 +15,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from multitask_bench.guards import GuardSpec, ReaderGuard
 from multitask_bench.judges import JudgeSpec
 from multitask_bench.judges._classifier import ClassifierJudge
-from multitask_bench.models.load import Local, Planned, Remote, base_shapes, planned
+from multitask_bench.models.load import Local, Planned, Remote, base_shapes, hub_id, planned
 from multitask_bench.study.config import Study
 from multitask_bench.study.grading import asks_model
+from multitask_bench.study.guard_steps import have_read, texts_read
+from multitask_bench.study.guarding import sent_to
 from multitask_bench.study.plan import make_plan
 from multitask_bench.study.questions import probe_list
 from multitask_bench.study.step_folders import StepFolders
@@ -42,6 +45,8 @@ TEMPLATE_TOKENS = 14
 """What a chat template adds to a prompt when its common start is computed once."""
 JUDGE_PROMPT_TOKENS = 300
 """What the prompt of a judge that is a model adds to request and answer; the published ones have 90 to 400."""
+GUARD_TOKENS = 20
+"""What a guard that is a model writes: a word and a line of categories."""
 ANSWER_SHARE = 0.6
 """Share of the allowed answer length that is used: refusals are short."""
 
@@ -221,6 +226,9 @@ def dry_run(study: Study, run: Path, *, flops: float) -> Estimate:
     done = all(folders.done(log.key) for log in plan.logs)
     lines.append(Line("judge and write logs", done, LOG_S * logs + START_S))
     lines += [_judging(plan, spec, study, flops=flops, done=done) for spec in judges_asked(plan)]
+    lines += [
+        _guarding(plan, spec, study, flops=flops, done=done and have_read(run, plan, spec)) for spec in plan.guards
+    ]
     # Weights once to run and once more while an adapter is merged, and the libraries.
     totals = [line.work.size.total for line in lines if line.work is not None and line.work.size is not None]
     memory = 1.5 + max((3 * 4 * total / 2**30 for total in totals), default=0.0)
@@ -275,6 +283,34 @@ def _judging(plan: Plan, spec: JudgeSpec, study: Study, *, flops: float, done: b
     return Line(title, done, cpu_seconds(work, flops), work)
 
 
+def _guarding(plan: Plan, spec: GuardSpec, study: Study, *, flops: float, done: bool) -> Line:
+    """What a guard has to read, and where it sends it."""
+    place = sent_to(spec)
+    most = "up to " if spec.on != "prompt" else ""
+    title = f"guard {spec.name}: {most}{texts_read(plan, spec)} texts" + (f" to {place}" if place else "")
+    written = START_S + LOG_S * sum(len(log.questions) for log in plan.logs)
+    if not isinstance(spec, ReaderGuard):
+        return Line(title, done, written)  # by rules, or another machine's time
+    prompts = [question.prompt for log in plan.logs for question in log.questions]
+    rows = [JUDGE_PROMPT_TOKENS + _tokens([text]) for text in (set(prompts) if spec.on != "response" else ())]
+    if spec.on != "prompt":
+        rows += [JUDGE_PROMPT_TOKENS + _tokens([text]) + study.asked.max_new_tokens for text in prompts]
+    size = size_of(planned(_guard_model(spec)))
+    work = Answering(size, len(rows), sum(rows), max(rows, default=0.0), GUARD_TOKENS, spec.batch_size, "float32")
+    return Line(title, done, written + cpu_seconds(work, flops), work)
+
+
+def _guard_model(spec: ReaderGuard) -> str:
+    """The model of a guard with the commit that is opened."""
+    wanted = hub_id(spec.model)
+    return spec.model if wanted is None or spec.commit is None else f"{wanted.id}@{spec.commit}"
+
+
+def remote_texts(plan: Plan) -> int:
+    """Texts that guards send away from this machine, at most."""
+    return sum(texts_read(plan, spec) for spec in plan.guards if sent_to(spec) is not None)
+
+
 def _answering(plan: Plan, step: AnswerStep, study: Study) -> Answering:
     prompts = [_tokens([text]) for _, text in step.prompts]
     size = size_of(_start(plan, step.source))
@@ -302,6 +338,7 @@ def _downloads(plan: Plan) -> tuple[Planned, ...]:
     models: list[Local | Planned | Remote | None] = [step.model for step in plan.align]
     models += [step.source.given for step in plan.train] + [log.source.given for log in plan.logs]
     models += [planned(s.model, base=s.base) for s in judges_asked(plan) if isinstance(s, ClassifierJudge)]
+    models += [planned(_guard_model(s)) for s in plan.guards if isinstance(s, ReaderGuard)]
     models += [step.unaligned for step in plan.repairs]
     wanted = {(model.name, model.revision): model for model in models if isinstance(model, Planned)}
     return tuple(wanted.values())

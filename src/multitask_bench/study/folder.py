@@ -29,6 +29,8 @@ from multitask_bench.study.compare import Side
 from multitask_bench.study.config import Study, dump_study
 from multitask_bench.study.controls import missing_logs, unfinished
 from multitask_bench.study.gate import Gated, GateOptions, gate_sides
+from multitask_bench.study.guard_matrix import read_cross_form
+from multitask_bench.study.guard_steps import check_guards, read_logs_by
 from multitask_bench.study.guarded import cards_of
 from multitask_bench.study.judge_card import card_of
 from multitask_bench.study.ledger import Ledger, flat_rows, read_logs, score_of_study
@@ -67,6 +69,7 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
     """
     plan = make_plan(study)
     check_remote(plan, allowed=allowed)
+    check_guards(plan, allowed=allowed)
     check_methods(plan)
     check_sequential(study, plan)
     _check_folder(run)
@@ -83,6 +86,7 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
         else:
             runner.logs.asked = how_asked(run, plan)
             runner.execute()
+        read_logs_by(plan.guards, run, reporter=reporter, allowed=allowed)
         return sum_up(run)
 
 
@@ -161,6 +165,8 @@ def sum_up(run: Path, *, show_responses: bool = False, judge: str | None = None)
         results["warnings"].insert(0, unfinished(missing))
     if guards := cards_of(ledger):
         results["guards"] = guards
+    if (matrix := read_cross_form(run)) is not None:
+        results["cross_form"] = matrix
     if len(ledger.scored_by) > 1:
         results["panel"] = panel_facts(run)
     if ledger.added is not None:

@@ -10,11 +10,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
+from pydantic import ValidationError
+
+from multitask_bench.errors import DataError
 from multitask_bench.guards._ngrams import Linear, fit
-from multitask_bench.records import digest
-from multitask_bench.schema import Split
+from multitask_bench.records import digest, read_json, write_json, write_table
+from multitask_bench.schema import Split, StrictModel
 from multitask_bench.stats.auc import Scored, clustered_auc
 from multitask_bench.stats.paired import bootstrap_difference
 from multitask_bench.stats.rates import clustered_rate
@@ -27,6 +31,8 @@ KEPT_GRAMS = 10_000
 PENALTY_INVERSE = 2.0
 WORDINGS = 2
 ALL = "all"
+CROSS_FORM, ROWS_FILE = "cross_form.json", "cross_form.parquet"
+"""In a run folder."""
 
 
 class Matrix(NamedTuple):
@@ -42,6 +48,83 @@ class Matrix(NamedTuple):
     def document(self) -> dict[str, Any]:
         """What `results.json` holds under ``cross_form``; the rows are written beside it."""
         return {"settings": self.settings, "cells": self.cells, "drop": self.drop, "rows_sha256": digest(self.rows)}
+
+
+class _Rate(StrictModel):
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class _Area(StrictModel):
+    value: float
+    low: float
+    high: float
+
+
+class _Cell(StrictModel):
+    trained_on: str
+    tested_on: str
+    source: str
+    n_harmful: int
+    n_benign: int
+    threshold: float
+    tpr: _Rate
+    fpr: _Rate
+    auc: _Area
+
+
+class _Drop(StrictModel):
+    rate: Literal["tpr", "fpr", "separation"]
+    pairs: int
+    clusters: int
+    value: float
+    low: float
+    high: float
+
+
+class _Settings(StrictModel):
+    forms: list[str]
+    rows_trained_on: dict[str, int]
+    rows_tested_on: dict[str, int]
+    threshold: str
+    model: dict[str, Any]
+
+
+class _Document(StrictModel):
+    """`Matrix.document`, as it is read back."""
+
+    settings: _Settings
+    cells: list[_Cell]
+    drop: list[_Drop]
+    rows_sha256: str
+
+
+def write_cross_form(run: Path, matrix: Matrix) -> None:
+    """Put a matrix into a run, where `read_cross_form` and so its results and report find it; its rows beside it."""
+    write_table(run / ROWS_FILE, matrix.rows)
+    write_json(run / CROSS_FORM, matrix.document())
+
+
+def read_cross_form(run: Path) -> dict[str, Any] | None:
+    """The matrix that was put into a run; None where there is none.
+
+    Raises: DataError: the file is damaged.
+    """
+    path = run / CROSS_FORM
+    if not path.is_file():
+        return None
+    again = f"delete it, or write it again with mtb guards matrix --run {run}"
+    try:
+        found = _Document.model_validate(read_json(path))
+    except DataError as err:
+        raise DataError(f"{str(err).removesuffix('.')}; {again}.") from err
+    except ValidationError as err:
+        first = err.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "its content"
+        raise DataError(f"{path}: no cross-form matrix ({place}: {first['msg']}); {again}.") from err
+    return found.model_dump()
 
 
 def cross_form(form_names: Sequence[str] = FORMS, *, tick: Callable[[int, int], None] | None = None) -> Matrix:

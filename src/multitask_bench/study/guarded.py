@@ -10,9 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from multitask_bench.errors import ConfigError, UnknownNameError
-from multitask_bench.guards import guards
-from multitask_bench.guards._card import card_of
+from multitask_bench.guards._card import named_card
 from multitask_bench.schema import UNJUDGED, Outcome
 
 if TYPE_CHECKING:
@@ -49,11 +47,7 @@ def cards_of(ledger: Ledger) -> list[dict[str, Any]]:
         described.update(facts.get("guards") or {})
     out = []
     for name, how in sorted(described.items()):
-        try:
-            spec = guards.make(str(how["name"]), dict(how.get("settings") or {}))
-        except (ConfigError, UnknownNameError):  # a guard by path may be gone
-            spec = None
-        card = card_of(spec) if spec is not None and spec.config_hash == how["config_hash"] else None
+        card = named_card(str(how["name"]), str(how["config_hash"]))
         kept = None if card is None else {key: value for key, value in card.items() if key != "latency_ms"}
         out.append({"name": name, "config_hash": how["config_hash"], "card": kept})
     return out

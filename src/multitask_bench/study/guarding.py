@@ -8,22 +8,27 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from multitask_bench.errors import ConfigError, MissingExtraError, ModelError
 from multitask_bench.guards import GuardSpec, ReaderGuard, Screened, Verdict, guards
 from multitask_bench.guards.openai_moderation import OpenAIModeration
 from multitask_bench.guards.policy import PolicyGuard, Question
 from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome
-from multitask_bench.stats.rates import clustered_rate
+from multitask_bench.stats.rates import clustered_rate, rate
 from multitask_bench.study.ledger import Entry, Ledger
 from multitask_bench.study.probes import form_rank
-from multitask_bench.study.remote import check_allowed, check_host
+from multitask_bench.study.remote import LOOPBACK_HOSTS, check_allowed, check_host, is_loopback
+from multitask_bench.study.task_rows import TaskKey, TaskRow
 
 Screens = Callable[[Sequence[Screened]], list[Verdict]]
 RETRY_WAITS_S = (0.0, 1.0, 4.0)
 """Before each try of a request; https://developers.openai.com/docs/guides/rate-limits asks for growing waits."""
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
 TIMEOUT_S = 60.0
+PROBE_COLUMNS = (
+    "probe_id", "intent_id", "form", "language", "twin", "expected", "source", "template_id", "template_seen",
+)  # fmt: skip
 
 
 class Opened(NamedTuple):
@@ -56,18 +61,35 @@ def opened(spec: GuardSpec, *, allowed: tuple[str, ...] = (), texts: int) -> Ope
 
     Raises: RemoteError: texts would leave the machine without leave; MissingExtraError; ModelError.
     """
+    check_leave(spec, texts=texts, allowed=allowed)
     if isinstance(spec, ReaderGuard):
         reader = _reader(spec)
         return Opened(spec, lambda items: _checked(spec, items, spec.screen_with(items, reader)))
-    sent = f"{texts} texts, harmful ones among them,"
     if isinstance(spec, OpenAIModeration):
-        check_host(spec.base_url, sent=sent, allowed=allowed)
         return Opened(spec, lambda items: _checked(spec, items, spec.screen_with(items, _Server(spec).post)))
     if isinstance(spec, PolicyGuard):
         model = str(spec.model)
-        check_allowed(model, sent=sent, allowed=allowed)
         return Opened(spec, lambda items: _checked(spec, items, spec.screen_with(items, lambda q: _ask(model, q))))
     return Opened(spec, lambda items: _checked(spec, items, spec.screen(items)))
+
+
+def check_leave(spec: GuardSpec, *, texts: int, allowed: tuple[str, ...]) -> None:
+    """Raises: RemoteError: ``texts`` would go to a server or model elsewhere that the user did not allow."""
+    sent = f"{texts} texts, harmful ones among them,"
+    if isinstance(spec, OpenAIModeration):
+        check_host(spec.base_url, sent=sent, allowed=allowed)
+    if isinstance(spec, PolicyGuard):
+        check_allowed(str(spec.model), sent=sent, allowed=allowed)
+
+
+def sent_to(spec: GuardSpec) -> str | None:
+    """The host or model elsewhere that ``spec`` sends texts to; None where they stay on this machine."""
+    if isinstance(spec, OpenAIModeration):
+        host = urlsplit(spec.base_url).hostname
+        return None if host in LOOPBACK_HOSTS else host
+    if isinstance(spec, PolicyGuard):
+        return None if is_loopback(str(spec.model)) else spec.model
+    return None
 
 
 def _checked(spec: GuardSpec, items: Sequence[Screened], found: list[Verdict]) -> list[Verdict]:
@@ -132,7 +154,7 @@ class _Server:
 
 
 def _ask(model: str, questions: Sequence[Question]) -> list[str | None]:
-    """The replies of an Inspect model; None for a call that failed or that its provider stopped."""
+    """The replies of an Inspect model: None for a call that failed, and nothing where its provider stopped it."""
     import asyncio
 
     from inspect_ai.model import get_model
@@ -150,7 +172,7 @@ def _ask(model: str, questions: Sequence[Question]) -> list[str | None]:
             reply = await graded(api, Asked(question.system, question.user))
         except Exception:  # noqa: BLE001  a failed call leaves its row without a verdict
             return None
-        return None if reply.declined else reply.text
+        return "" if reply.declined else reply.text
 
     async def all_of_them() -> list[str | None]:
         return list(await asyncio.gather(*map(one, questions)))
@@ -177,6 +199,15 @@ def screened(ready: Opened, texts: Sequence[Text]) -> dict[Text, Verdict]:
 def texts_of(spec: GuardSpec, entries: Sequence[Entry]) -> list[Text]:
     """What ``spec`` reads of the answers of a run."""
     return [text_of(spec, e.prompt, e.answer) for e in entries]
+
+
+def task_texts(spec: GuardSpec, ledger: Ledger) -> list[Text]:
+    """What ``spec`` reads of the benign task rows of a run, in the order of `task_verdict_rows`."""
+    return [text_of(spec, row.prompt, row.answer) for _, rows in _by_task(ledger) for row in rows.values()]
+
+
+def _by_task(ledger: Ledger) -> list[tuple[tuple[str, TaskKey], Mapping[str, TaskRow]]]:
+    return sorted(ledger.task_rows.items())
 
 
 def residual(ledger: Ledger, verdicts: Sequence[Verdict], spec: GuardSpec) -> list[dict[str, Any]]:
@@ -240,19 +271,57 @@ def _by_intent(rows: Sequence[tuple[Entry, bool]]) -> dict[str, Any]:
     return clustered_rate(list(clusters.values())).model_dump()
 
 
+def task_stops(ledger: Ledger, verdicts: Mapping[Text, Verdict], spec: GuardSpec) -> list[dict[str, Any]]:
+    """What a guard stops of the benign task rows: for each arm, task and way of asking.
+
+    Returns: arm, task, test_template, test_system, ``n`` and ``stopped`` of the rows that the guard read, in [0, 1]
+    with a 95 % interval, and ``without_verdict``. Each row is another request: they are counted one by one.
+    """
+    out = []
+    for (arm, (task, template, system)), rows in _by_task(ledger):
+        said = [verdicts[text_of(spec, row.prompt, row.answer)].flagged for row in rows.values()]
+        read = [flagged for flagged in said if flagged is not None]
+        asked = {"arm": arm, "task": task, "test_template": template, "test_system": system}
+        stopped = rate(sum(read), len(read)).model_dump(include={"value", "low", "high"})
+        out.append({**asked, "n": len(read), "stopped": stopped, "without_verdict": len(said) - len(read)})
+    return out
+
+
 def verdict_rows(ledger: Ledger, verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """One row an answer for a table: what was asked of whom, the outcome, the verdict; no prompts and no answers."""
-    kept = ("probe_id", "intent_id", "form", "language", "twin", "expected", "source", "template_id", "template_seen")
+    """One row an answer to a probe or twin: what was asked of whom, the outcome, the verdict; no prompts and answers.
+
+    The columns ``task`` and ``row_id`` are None: they name the rows of `task_verdict_rows`.
+    """
     return [
         {
             "arm": entry.arm,
-            **{key: entry.meta.get(key) for key in kept},
+            **{key: entry.meta.get(key) for key in PROBE_COLUMNS},
             "test_template": entry.meta["test_template"],
             "test_system": entry.meta["test_system"],
             "outcome": Outcome(entry.outcome).value,
             **verdict_fields(verdict),
+            "task": None,
+            "row_id": None,
         }
         for entry, verdict in zip(ledger.entries, verdicts, strict=True)
+    ]
+
+
+def task_verdict_rows(ledger: Ledger, verdicts: Mapping[Text, Verdict], spec: GuardSpec) -> list[dict[str, Any]]:
+    """One row an answer to a benign task row, with the columns of `verdict_rows`: what only probes have is None."""
+    return [
+        {
+            "arm": arm,
+            **dict.fromkeys(PROBE_COLUMNS),
+            "test_template": template,
+            "test_system": system,
+            "outcome": None,
+            **verdict_fields(verdicts[text_of(spec, row.prompt, row.answer)]),
+            "task": task,
+            "row_id": row_id,
+        }
+        for (arm, (task, template, system)), rows in _by_task(ledger)
+        for row_id, row in rows.items()
     ]
 
 

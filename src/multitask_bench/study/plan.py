@@ -15,6 +15,7 @@ from multitask_bench.schema import Probe
 from multitask_bench.study import selection
 from multitask_bench.study.config import Arm, Select, Study
 from multitask_bench.study.grading import made
+from multitask_bench.study.guard_steps import guards_of
 from multitask_bench.study.mitigated import hooked, prompted, without_folders
 from multitask_bench.study.questions import Questions
 from multitask_bench.study.skills import LOSS, TESTS_SCORE
@@ -44,6 +45,7 @@ def make_plan(study: Study, *, download: bool = True) -> Plan:
 
     Raises: ConfigError, DataError, ModelError: whatever would stop the study later.
     """
+    chosen = guards_of(study)
     grid = _Grid(study, open_model if download else planned, download=download)
     answers: list[AnswerStep] = []
     logs: list[LogStep] = []
@@ -58,7 +60,7 @@ def make_plan(study: Study, *, download: bool = True) -> Plan:
     weights = grid.weights
     trained = list(weights.align.values()), list(weights.train.values())
     made = list(weights.repairs.values()), list(grid.selects.values())
-    return Plan(*trained, _by_base(answers), logs, grid.all_warnings(), *made)
+    return Plan(*trained, _by_base(answers), logs, grid.all_warnings(), *made, guards=chosen)
 
 
 def _by_base(steps: Sequence[AnswerStep]) -> list[AnswerStep]:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from multitask_bench.data.benign import headline, score
 from multitask_bench.errors import MtbError
 from multitask_bench.mitigations import mitigations
 from multitask_bench.schema import ANSWERED, BROKEN, UNJUDGED, Outcome
@@ -27,7 +28,7 @@ from multitask_bench.study.guarded import behind
 from multitask_bench.study.ledger import Entry, Facts, Ledger, sources_of
 from multitask_bench.study.probes import form_rank
 from multitask_bench.study.recommend import Known, recommended
-from multitask_bench.study.skills import primary
+from multitask_bench.study.skills import PASS, primary
 from multitask_bench.study.task_rows import BINARY, Compared, TaskRow, compared_rows
 
 WORK = {"on_prompt": 0, "guard": 1, "on_adapter": 2, "safety_adapter": 3, "on_trainer": 4, "on_data": 5}
@@ -72,13 +73,13 @@ def repairs(
     ``less`` names the arms that learned less (`study.matched`); ``margin`` is the fall of a task score in [0, 1] up
     to which a fix is not inferior.
     Returns: for each: plain, task, model, seeds, source, ``margins``, ``rows`` (one a model as it is served) and
-    ``recommendation`` (`study.recommend`). Empty where nothing was repaired.
+    ``recommendation`` (`study.recommend`). Empty where nothing was repaired and no guard was asked.
     """
     every = list(_served(ledger))
     out = []
     for plain in every:
         fixes = [one for one in every if one.role in ("fix", "left_out") and _mends(one, plain)]
-        if plain.role == "plain" and any(one.facts["stage"] == "repaired" for one in fixes):
+        if plain.role == "plain" and fixes:
             beside = [one for one in every if _beside(one, plain)]
             made = _Compared(ledger, card, less, plain, margin).document(beside, fixes)
             out.append({**made, "recommendation": recommended(made, known)})
@@ -234,8 +235,8 @@ class _Compared:
         }
 
     def _skill(self, one: Served) -> Facts | None:
-        """The task's headline score, over the seeds their mean and range; of a guard that of the model behind it."""
-        found = [row for arm in one.arms.values() if (row := self._headline.get((arm, self._task(one)))) is not None]
+        """The task's headline score, over the seeds their mean and range; None where one is not known."""
+        found = [row for seed in one.arms if (row := self._score(one, seed)) is not None]
         if not found:
             return None
         shared = {"task": found[0]["task"], "metric": found[0]["metric"], "n": found[0]["n"], "seeds": len(found)}
@@ -244,6 +245,15 @@ class _Compared:
             return {**shared, **{key: found[0].get(key) for key in ("value", "low", "high")}, "range": None}
         mean = math.fsum(values) / len(values)
         return {**shared, "value": mean, "low": None, "high": None, "range": [min(values), max(values)]}
+
+    def _score(self, one: Served, seed: int) -> Facts | None:
+        """The headline score of an arm as it is served: behind a guard taken anew, if it read the rows."""
+        task = self._task(one)
+        row = self._headline.get((one.arms[seed], task))
+        if row is None or one.guard is None:
+            return row
+        served = self._rows(one, seed, task)
+        return _score_behind(row, task, self._rows(self.plain, seed, task), served) if served else None
 
     def _task(self, one: Served) -> str:
         """The task that a model is held to: its own, or of a model that was given the first that both were asked."""
@@ -285,6 +295,23 @@ def _guarded_rows(rows: Mapping[str, TaskRow], guard: str) -> dict[str, TaskRow]
         **{k: row._replace(answer="", passed=None if row.passed is None else False) for k, row in stopped.items()},
         **{k: row._replace(answer=None, passed=None) for k, row in silent.items()},
     }
+
+
+def _score_behind(row: Facts, task: str, bare: Mapping[str, TaskRow], served: Mapping[str, TaskRow]) -> Facts | None:
+    """The model's score ``row`` with a guard in front, over the rows on which that has a word; None if not known.
+
+    An own metric is not taken anew: where the guard stops a row, that score is not known.
+    """
+    if all(served[key].answer == bare[key].answer for key in bare):
+        return row
+    rows = [found for key, found in served.items() if bare[key].answer is None or found.answer is not None]
+    if row["metric"] == PASS:
+        run = [found.passed for found in rows if found.passed is not None or found.answer is None]
+        counted = rate(run.count(True), len(run))
+        return {**row, "n": len(run), **counted.model_dump(include={"value", "low", "high"})}
+    if row["metric"] != headline(task) or not rows:
+        return None
+    return {**row, **score(task, [found.answer or "" for found in rows], [found.target for found in rows])}
 
 
 def rated(side: Side, *, twin: bool, form: str | None = None) -> Facts:

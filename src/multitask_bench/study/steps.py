@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from multitask_bench.data.benign import TaskRow
+from multitask_bench.guards import GuardSpec
 from multitask_bench.judges import JudgeSpec
 from multitask_bench.mitigations import MitigationSpec
 from multitask_bench.models.chat import TemplateName, policy_texts
@@ -176,6 +177,8 @@ class Plan(NamedTuple):
     repairs: Sequence[RepairStep] = ()
     selects: Sequence[SelectStep] = ()
     """Between the repairs and the answers of the arms."""
+    guards: Sequence[GuardSpec] = ()
+    """They read the logs; no key hangs on them."""
 
 
 class Written:
