@@ -21,12 +21,13 @@ from multitask_bench.schema import Conversation, Probe
 from multitask_bench.study.config import Arm
 from multitask_bench.train.recipe import Recipe
 
-CODE = {"align": 3, "train": 3, "repair": 1, "select": 1, "answers": 2, "log": 3}
+CODE = {"align": 3, "train": 3, "repair": 1, "select": 2, "answers": 2, "log": 3}
 """Raised for a kind of step when the same inputs would give another result.
 
 Not for a score that is new in the logs of some tasks: `LogStep`'s key names those scores, so that no other log is
-written and judged once more, at the price of a judge that is a model. Not for ``select`` when its rule is mended: a
-setting that was chosen stays chosen, and the record beside it holds the figures that it was chosen by.
+written and judged once more, at the price of a judge that is a model. Raised for ``select`` when its rule
+changes: the answers of an arm hang on the choice and not on its outcome, so that another choice under the same key would
+be given the answers of the first.
 """
 
 FILE_TASK = "file:"
