@@ -29,6 +29,7 @@ from multitask_bench.study.progress import Reporter
 from multitask_bench.study.repair import repair_adapter
 from multitask_bench.study.selection import choose
 from multitask_bench.study.step_folders import StepFolders
+from multitask_bench.study.steps import CODE
 from multitask_bench.train.recipe import Recipe
 from multitask_bench.train.sft import fine_tune, merge_adapter
 from tests import tiny
@@ -647,16 +648,18 @@ def test_a_study_repairs_selects_tells_of_every_candidate_and_computes_nothing_t
     assert {path: path.stat().st_mtime_ns for path in (run / "steps").rglob("*") if path.is_file()} == before
 
 
-def test_a_choice_of_an_earlier_release_stays_made(tiny_model: Path, tmp_path: Path) -> None:
-    grid = study(tiny_model, arm("add", {"add": {}}, select=SELECT))
-    plan = make_plan(grid)
-    (select,) = plan.selects
-    old = {"mitigation": {"add": {"scale": 0.0}}, "record": {"chosen": 0, "matched": True}}
-    path = tmp_path / "steps" / select.key / "selection.json"
-    write_json(path, old)
-    Runner(grid, plan, tmp_path, reporter=Reporter.make())._select(select)
-    assert read_json(path) == old
-    assert [folder.name for folder in (tmp_path / "steps").iterdir()] == [select.key]  # and nothing is asked
+def test_another_rule_of_choice_leaves_no_answers_of_the_first(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = arm("plain", stage="tuned"), arm("add", {"add": {}}, select=SELECT)
+    before = make_plan(study(tiny_model, *arms))
+    monkeypatch.setitem(CODE, "select", CODE["select"] + 1)
+    after = make_plan(study(tiny_model, *arms))
+    assert {one.key for one in before.train} == {one.key for one in after.train}
+    keys = [{one.answers.key for one in plan.logs if one.arm.name == "add" and one.answers} for plan in (before, after)]
+    assert keys[0]
+    assert keys[1]
+    assert not keys[0] & keys[1]
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -725,7 +728,7 @@ def test_a_repair_that_changed_nothing_stands_in_the_arms_facts(
     (repair,) = plan.repairs
     found = {"name": "safemerge", "modules": 4, "repaired": 4, **stored}  # without: of an earlier release
     write_json(tmp_path / "steps" / repair.key / "repair.json", found)
-    facts = Runner(grid, plan, tmp_path, reporter=Reporter.make())._facts(plan.logs[0])
+    facts = LogWriter(grid, plan, StepFolders(tmp_path), reporter=Reporter.make())._facts(plan.logs[0])
     assert facts.get("unchanged") == ([{"name": "safemerge", "modules": 4}] if told else None)
     said = ["merged: safemerge changed none of 4 modules; the adapter is what it was without it"]
     assert unchanged({"merged": facts}) == (said if told else [])

@@ -26,8 +26,8 @@ CODE = {"align": 3, "train": 3, "repair": 1, "select": 2, "answers": 2, "log": 3
 
 Not for a score that is new in the logs of some tasks: `LogStep`'s key names those scores, so that no other log is
 written and judged once more, at the price of a judge that is a model. Raised for ``select`` when its rule
-changes: the answers of an arm hang on the choice and not on its outcome, so that another choice under the same key would
-be given the answers of the first.
+changes: the answers of an arm hang on the choice and not on its outcome, so that another choice under the same key
+would be given the answers of the first.
 """
 
 FILE_TASK = "file:"
