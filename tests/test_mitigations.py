@@ -21,6 +21,7 @@ from multitask_bench.records import file_digest, read_json, write_json
 from multitask_bench.schema import Conversation, Message
 from multitask_bench.study import rows
 from multitask_bench.study.config import Study
+from multitask_bench.study.controls import missing_logs
 from multitask_bench.study.folder import run_study
 from multitask_bench.study.log_writer import LogWriter
 from multitask_bench.study.parsing import parsed
@@ -32,7 +33,7 @@ from multitask_bench.study.step_folders import StepFolders
 from multitask_bench.study.steps import CODE
 from multitask_bench.train.recipe import Recipe
 from multitask_bench.train.sft import fine_tune, merge_adapter
-from tests import tiny
+from tests import ledgers, tiny
 
 RECIPE = Recipe(steps=6, batch_size=2, learning_rate=2e-2, lora_rank=4, warmup_share=0)
 MODULES = ["q_proj", "down_proj"]
@@ -534,6 +535,16 @@ def test_ptst_shares_the_fine_tune_and_is_asked_under_the_safety_prompt_alone(ti
         ("ptst", "task", "safety"),
     }
     assert asked == both
+
+
+def test_a_log_under_the_prompt_that_a_mitigation_asks_for_is_not_missing(tiny_model: Path) -> None:
+    grid = study(tiny_model, arm("ptst", {"ptst": {}}))
+    said = {"said_in": {("native", "safety"): ledgers.saying(0.1)}}
+    logs = ledgers.ledger({"ptst": ledgers.arm(ledgers.saying(0.1), "repaired", "classification", **said)}, n=2)
+    assert missing_logs(grid, logs) == []
+    assert missing_logs(study(tiny_model, arm("tuned", stage="tuned")), logs) == [
+        "tuned, probes (native template, system prompt none)"
+    ]
 
 
 SELECT = {"settings": [{"add": {"scale": s}} for s in (0.0, 1.0)], "intents": 11, "twins": 2, "rows": 2}

@@ -34,13 +34,14 @@ Facts = dict[str, Any]
 
 SHARED: Facts = {"batch_size": 32, "opening_weight": 10}
 RECIPES: dict[str, Facts] = {
+    "lora-2": {"epochs": 2, "learning_rate": 1e-3, "lora_rank": 16, "lora_alpha": 32, "dtype": "bfloat16"},
     "lora-3": {"epochs": 3, "learning_rate": 1e-3, "lora_rank": 16, "lora_alpha": 32, "dtype": "bfloat16"},
     "full-3": {"epochs": 3, "learning_rate": 1e-4, "method": "full"},
 }
 """Tried on validation intents where more than one is given; an epoch is one pass over all pairs."""
 
 MEASURED: dict[str, Facts] = {
-    "drawn": {"temperature": 1.0, "intents": 121},
+    "drawn": {"temperature": 1.0},
     "drawn-plain": {"temperature": 1.0, "bundle": "plain"},
     "greedy": {"intents": 44},
 }

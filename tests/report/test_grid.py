@@ -185,6 +185,28 @@ def test_the_console_stays_under_110_columns(whole: dict[str, Any], seeds: bool)
     assert ("45 %" if seeds else "43 %") in out.getvalue()
 
 
+def test_a_console_of_80_columns_breaks_names_at_hyphens_and_says_who_was_asked_otherwise(
+    whole: dict[str, Any],
+) -> None:
+    asked = {"aligned": {"none", "safety"}, "control": {"safety"}}  # all others without a system prompt
+    main = [row for row in whole["rows"] if row["test_system"] in asked.get(row["group"], {"none"})]
+    renamed = [{**row, "group": f"{row['group']}-with-many-words"} for row in main if row["seed"] in (None, 0)]
+    out = io.StringIO()
+    console = Console(file=out, width=80)
+    made = console_table(whole | {"rows": renamed})
+    assert console.measure(made).maximum <= 80
+    assert "(control-with-many-words not)" in str(made.caption)
+    console.print(made)
+    text = out.getvalue()
+    assert re.search(r"^ tuned-code- .*\n with-many- .*\n words ", text, re.M)
+    assert "control" not in text.partition("Share answered")[0]
+
+
+def test_sentences_name_what_a_fine_tune_was_mixed_with(whole: dict[str, Any]) -> None:
+    rows = [{**r, "mitigation": "benign_mix(share=0.1)"} if r["group"] == "tuned-code" else r for r in whole["rows"]]
+    assert "Fine-tuning on code with 10 % benign mix (3 seeds) raised" in sentence(whole | {"rows": rows})
+
+
 def test_sentences_speak_of_tasks_over_their_seeds(whole: dict[str, Any]) -> None:
     text = sentence(whole)
     assert "Fine-tuning on code (3 seeds) raised answered from 5 % [2, 8] (n = 200) to 45 %" in text

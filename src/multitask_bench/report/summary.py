@@ -244,10 +244,10 @@ def _about(results: Results, ref: Series | None, group: Sequence[Series]) -> str
 
 def _subject(results: Results, group: Sequence[Series]) -> str:
     row = _total(results, group[0])
-    task, repaired = task_of(row), group[0].stage == "repaired"
+    task = task_of(row)
     grown = group[0].model in base_models(results)
     what = "Fine-tuning" + (f" {group[0].model}" if grown else "") + (f" on {task}" if task else "")
-    if repaired:
+    if group[0].stage == "repaired" or row.get("mitigation"):
         what += f" with {dose_of(row)}"
     if group[0].model is not None and not grown:
         return f"{what} (this model: {group[0].arm})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -48,7 +49,7 @@ from multitask_bench.report._select import (
 from multitask_bench.report.summary import p_text, percent, points, spread_text, task_of, whole
 from multitask_bench.schema import Outcome, Rate
 
-NAME_WIDTH = 14
+NAME_WIDTH = 12
 MARKS = {1: " ▲", -1: " ▼", 0: ""}
 """Beside a figure: a rise, a fall, or neither was shown against the reference."""
 
@@ -145,14 +146,27 @@ def console_table(results: Results) -> RichTable:
 def _console_down(results: Results) -> RichTable:
     asked: list[str | None] = [*forms(results), None] if len(forms(results)) > 1 else list(forms(results))
     spreads, main = Spreads(results), main_calibration(results)
-    out = RichTable(caption_justify="left", header_style="bold", pad_edge=False, box=SIMPLE)
-    out.add_column("answered", overflow="fold")
+    out = RichTable(
+        caption_justify="left",
+        header_style="bold",
+        pad_edge=False,
+        collapse_padding=True,
+        padding=(0, 1, 0, 0),
+        box=SIMPLE,
+    )
+    names = [line for group in groups(results) for line in _in_lines(group.name).split("\n")]
+    width = min(NAME_WIDTH, max(map(len, names), default=0))
+    out.add_column("answered", overflow="fold", min_width=max(width, len("answered")))
     for name in [*(SHORT_FORMS.get(str(form), form_label(form)) for form in asked), "twins refused"]:
         out.add_column(Text(name), justify="right", overflow="fold")
     sizes: set[int] = set()
+    elsewhere: list[str] = []
     for group in groups(results) if main is not None else []:
         assert main is not None
         found = [spreads.of(group, main, form=form) for form in asked]
+        if not any(found):
+            elsewhere.append(group.name)
+            continue
         sizes |= {n for cell, form in zip(found, asked, strict=True) if cell is not None and form for n in cell.n}
         cells = [
             spread_text(cell).split(" (")[0] + _group_mark(results, group, form, short=True)
@@ -160,15 +174,18 @@ def _console_down(results: Results) -> RichTable:
         ]
         cells.append(spread_text(spreads.of(group, main, form=None, twin=True)).split(" (")[0])
         seeds = f"\n{len(group.arms)} seeds" if len(group.arms) > 1 else ""
-        out.add_row(Text(_in_two(group.name) + seeds), *(Text(_stacked(cell)) for cell in cells))
+        out.add_row(Text(_in_lines(group.name) + seeds), *(Text(_stacked(cell)) for cell in cells))
     caption = _caption(results)
     if sizes:
         caption += f" n = {min(sizes)}{f' to {max(sizes)}' if len(sizes) > 1 else ''} a form"
         caption += " and seed." if seeded(results) else "."
     if seeded(results):
         caption += " Several seeds: their mean and Student's interval."
-    if len(calibrations(results)) > 1 and main is not None:
-        caption += f" Asked with {main.label}; the report has the other {len(calibrations(results)) - 1} calibrations."
+    more = len(calibrations(results)) - 1
+    if more > 0 and main is not None:
+        left_out = f" ({', '.join(elsewhere)} not)" if elsewhere else ""
+        others = "the other calibration" if more == 1 else f"the other {more} calibrations"
+        caption += f" Asked with {main.label}{left_out}; the report has {others}."
     out.caption = caption
     return out
 
@@ -181,10 +198,14 @@ def _stacked(cell: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _in_two(name: str) -> str:
-    """A long name on two lines, at a hyphen: a narrow console would break it inside a word."""
-    head, hyphen, rest = name.partition("-")
-    return f"{head}{hyphen}\n{rest}" if hyphen and len(name) > NAME_WIDTH else name
+def _in_lines(name: str) -> str:
+    """A long name on several lines, broken at hyphens: a narrow console would break it inside a word."""
+    lines = [""]
+    for part in re.split(r"(?<=-)", name):
+        if len(lines[-1] + part) > NAME_WIDTH and lines[-1]:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def markdown_table(results: Results) -> str:

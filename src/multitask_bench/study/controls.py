@@ -13,6 +13,7 @@ from multitask_bench.schema import UNJUDGED
 from multitask_bench.study.answers import BUNDLED_SOURCE, Calibration
 from multitask_bench.study.config import Study
 from multitask_bench.study.ledger import Facts, Ledger, sources_of
+from multitask_bench.study.mitigated import prompted
 
 SHOWN_MISSING = 6
 """So many missing logs are named; the others are counted."""
@@ -141,7 +142,7 @@ def missing_logs(study: Study, ledger: Ledger) -> list[str]:
     asked = {(e.arm, str(e.meta["test_template"]), str(e.meta["test_system"])) for e in ledger.entries}
     skilled = {(str(t["arm"]), str(t["task"])) for t in ledger.tasks}
     out = []
-    for arm in study.cells:
+    for arm in (prompted(study, cell) for cell in study.cells):
         ways = [Calibration(template, system) for template in arm.templates for system in arm.systems]
         out += [f"{arm.name}, probes ({way})" for way in ways if (arm.name, *way) not in asked]
         out += [f"{arm.name}, {task}" for task in arm.skills if (arm.name, task) not in skilled]
