@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from multitask_bench.report import mitigation
 from multitask_bench.report.export import exported
 from multitask_bench.report.html import render
 from multitask_bench.study.capability import Asked, capability
-from multitask_bench.study.capability_rows import FILE, add_capability, held_against, made_of
+from multitask_bench.study.capability_rows import FILE, add_capability, doubts, held_against, made_of
 from multitask_bench.study.capability_run import measure_run
 from multitask_bench.study.config import Study
-from multitask_bench.study.folder import run_study, sum_up
+from multitask_bench.study.folder import load_run, run_study, sum_up
+from multitask_bench.study.ledger import read_logs
 from multitask_bench.study.progress import Reporter
 from multitask_bench.study.results import results_of
 from tests.ledgers import arm as plain_arm
@@ -138,7 +140,63 @@ def test_scores_that_were_asked_otherwise_or_of_other_weights_are_not_compared(t
     assert "general capability was not compared with that of tuned" in doubts
     results = found_in(tmp_path / "made", {"good": GOOD}, right, good={"made": "before the last change"})
     assert [row["arm"] for row in results["capability"]] == ["tuned"]
-    assert any("general capability of good was measured on other weights" in text for text in results["warnings"])
+    assert any("general capability of good was not measured on the weights" in text for text in results["warnings"])
+
+
+def test_a_score_stands_only_while_the_logs_are_of_the_weights_that_were_scored(tmp_path: Path) -> None:
+    """The names of model and adapter stay the same where an adapter is trained again in place: its hash does not."""
+    made = study({"good": GOOD})
+    for name, facts in made.arms.items():
+        facts["weights"] = f"weights of {name}"
+    grid = scored(tmp_path, made.arms, {"tuned": hits(0.8), "good": hits(0.5)})
+    made.arms["good"]["weights"] = "trained again"
+    results = results_of(made, margin=0.05, toy=False)
+    add_capability(results, tmp_path, grid, made.arms)
+    assert [row["arm"] for row in results["capability"]] == ["tuned"]
+    assert any("general capability of good was not measured on the weights" in text for text in results["warnings"])
+    assert not any("do not name their weights" in text for text in results["warnings"])
+
+
+def test_scores_beside_logs_that_do_not_name_their_weights_are_shown_with_a_note(tmp_path: Path) -> None:
+    results = found_in(tmp_path, {"good": GOOD}, {"tuned": hits(0.8), "good": hits(0.5)})
+    assert [row["arm"] for row in results["capability"]] == ["tuned", "good"]
+    assert any(text.startswith("the logs of tuned, good are of an earlier release") for text in results["warnings"])
+
+
+def test_scores_by_two_versions_of_a_file_are_named(tmp_path: Path) -> None:
+    made = study({"good": GOOD})
+    grid = scored(tmp_path, made.arms, {"tuned": hits(0.8), "good": hits(0.5)})
+    found = read_json(tmp_path / FILE)
+    found["scored"]["good"]["row"]["signature"] = signature("another")
+    write_json(tmp_path / FILE, found)
+    results = results_of(made, margin=0.05, toy=False)
+    add_capability(results, tmp_path, grid, made.arms)
+    assert any("on questions.jsonl is of 2 versions of its rows" in text for text in results["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("fix", "measured", "said"),
+    [
+        (GOOD, True, " for good; tuned scores questions 80.0 % [70.0, 90.0], n = 100"),
+        (Fix(0.1, mitigation="ptst"), True, " under its system prompt; tuned scores questions 80.0 % [70.0, 90.0], n"),
+        (Fix(0.7, mitigation="ema"), True, " for any fix; tuned scores questions 80.0 % [70.0, 90.0], n = 100"),
+        (GOOD, False, " for good, nor for tuned"),
+    ],
+)
+def test_a_fix_without_a_score_is_told_apart_from_a_run_without_any(
+    tmp_path: Path, fix: Fix, measured: bool, said: str
+) -> None:
+    right = {"tuned" if measured else "aligned": hits(0.8, n=100)}
+    (one,) = found_in(tmp_path, {"good": fix}, right)["repairs"]
+    (doubt,) = [text for text in one["recommendation"]["doubts"] if "general capability" in text]
+    assert doubt.startswith(f"general capability was not measured{said}")
+
+
+def test_behind_a_guard_the_doubt_gives_the_score_of_the_fine_tune(tmp_path: Path) -> None:
+    (one,) = found_in(tmp_path, {"good": GOOD}, {"tuned": hits(0.8, n=100)})["repairs"]
+    next(row for row in one["rows"] if row["name"] == "good")["guard"] = "guard_linear"
+    (doubt,) = doubts(one)
+    assert doubt.startswith("general capability was not measured behind a guard; tuned scores questions 80.0 % [")
 
 
 def test_seeds_are_paired_and_their_mean_has_an_interval_over_questions_and_seeds(tmp_path: Path) -> None:
@@ -267,6 +325,51 @@ def test_a_run_is_scored_by_the_weights_in_its_folder_and_shows_them_in_its_repo
     page = re.sub(r"<[^>]+>", " ", (run / "report.html").read_text(encoding="utf-8"))
     assert "general capability, n = 9" in page
     assert "has lost" in page or "neither shown to have kept" in page
+
+
+def test_a_corrected_file_replaces_its_scores_and_weights_that_changed_are_skipped(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lm_eval")
+    copy, file = tmp_path / "run", tmp_path / "arc.jsonl"
+    shutil.copytree(run, copy)
+    (copy / FILE).unlink(missing_ok=True)
+    rows = [{"question": f"Which is {n}?", "choices": WORDS[:3], "answer": n % 3} for n in range(4)]
+    for answer in (0, 1):
+        write_jsonl(file, [*rows, {"question": "Which is it?", "choices": WORDS[:2], "answer": answer}])
+        capfd.readouterr()
+        assert called(monkeypatch, "--run", copy, "--arm", "aligned", "--task", f"choices:{file}") == 0
+        assert ("its score on arc.jsonl by an earlier version" in capfd.readouterr().err) is bool(answer)
+        assert len(read_json(copy / "results.json")["capability"]) == len(read_json(copy / FILE)["arms"]) == 1
+    kept = read_json(copy / FILE)
+    assert len(kept["scored"]) == 2
+    newest = kept["scored"][kept["arms"][0]["key"]]["row"]
+    assert read_json(copy / "results.json")["capability"][0]["signature"] == newest["signature"]
+
+    from multitask_bench.study import capability_run
+
+    plan = capability_run.make_plan(load_run(copy))
+    assert {log.source.weights for log in plan.logs if log.arm.name == "added"} == {
+        read_logs(copy / "logs").arms["added"]["weights"]
+    }
+    logs = [
+        log._replace(source=log.source._replace(identity="trained again")) if log.arm.name == "added" else log
+        for log in plan.logs
+    ]
+    monkeypatch.setattr(capability_run, "make_plan", lambda _: plan._replace(logs=logs))
+    capfd.readouterr()
+    assert called(monkeypatch, "--run", copy, "--arm", "added", "--task", f"choices:{file}") == 2
+    assert "added is skipped: its logs are of other weights than the study gives now" in capfd.readouterr().err
+
+
+def test_two_files_of_one_name_are_refused(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    places = [tmp_path / name / "arc.jsonl" for name in ("a", "b")]
+    for place in places:
+        place.parent.mkdir()
+        write_jsonl(place, [{"question": "q", "choices": ["a", "b"], "answer": 0}])
+    with pytest.raises(MtbError, match="two files of one name"):
+        measure_run(run, [f"choices:{p}" for p in places], asked=Asked(), margin=0.05, reporter=Reporter.make())
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,18 @@ def test_a_recommended_fix_all_of_whose_settings_broke_is_doubted() -> None:
         assert any(text.startswith("good: every setting broke") for text in found["warnings"]) is broke
 
 
+def test_the_doubts_say_why_a_setting_that_lost_the_task_was_taken() -> None:
+    made = study({"good": GOOD})
+    broken = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 90}
+    tried = [{"j": 0.5, "matched": False, "broke": False}, {"j": 1.0, "matched": True, "broke": True}]
+    record = {"chosen": 0, "matched": False, "broke": False, "allowed_loss": 0.05, "plain": {"broken": broken}}
+    for candidates, said in ((tried, "no setting that kept the task was whole"), (tried[:1], "no setting kept")):
+        made.arms["good"]["selection"] = {**record, "candidates": [{"broken": broken, **one} for one in candidates]}
+        found = results_of(made, margin=0.05, toy=False)
+        doubts = found["repairs"][0]["recommendation"]["doubts"]
+        assert any(text.startswith(f"on validation rows {said}") for text in doubts)
+
+
 def test_an_arm_with_a_form_left_out_is_an_experiment_and_not_on_offer() -> None:
     left = Fix(0.02, mitigation=MIX, kind="multitask without translation", only={"translation": 0.6})
     one = told({"good": GOOD, "left": left})

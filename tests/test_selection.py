@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -94,6 +95,35 @@ def test_where_all_broke_the_one_that_broke_least_is_taken_and_results_say_so() 
     assert matched.unmatched(arms) == matched.unread(arms) == []
     whole = chosen(did(0.3))
     assert matched.broke({"fix": {"selection": {**whole, "plain": PLAIN}}}) == []
+
+
+def header(*tried: dict[str, Any]) -> dict[str, Any]:
+    """The header of an arm with a choice among ``tried``."""
+    found = chosen(*tried)
+    every = [{**one, **judged} for one, judged in zip(tried, found["candidates"], strict=True)]
+    return {"fix": {"selection": {**found, "plain": PLAIN, "candidates": every}}}
+
+
+@pytest.mark.parametrize(
+    ("tried", "said"),
+    [
+        ((did(0.1, skill=0.1), did(0.2, skill=0.2)), "no setting kept the task on validation rows, where"),
+        ((did(0.0, broken=0.9), did(0.2, skill=0.2)), "no setting that kept the task was whole: the one taken lost it"),
+        ((did(None), did(0.2, skill=0.2)), "no setting that kept the task had verdicts: the one taken lost it"),
+        (
+            (did(None), did(0.0, broken=0.9), did(0.2, skill=0.2)),
+            "no setting that kept the task was whole and had verdicts: the one taken lost it",
+        ),
+    ],
+)
+def test_that_no_setting_kept_the_task_is_said_only_where_none_did(tried: Sequence[dict[str, Any]], said: str) -> None:
+    (text,) = matched.unmatched(header(*tried))
+    assert text.startswith(f"fix: {said}")
+
+
+def test_every_setting_broke_is_said_of_those_with_verdicts_where_some_have_none() -> None:
+    (text,) = matched.broke(header(did(None), did(0.0, broken=0.9)))
+    assert text.startswith("fix: every setting with verdicts broke")
 
 
 @pytest.mark.parametrize("silent", [did(None), did(0.0, None), did(None, None, broken=None)])

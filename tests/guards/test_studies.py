@@ -10,6 +10,7 @@ import pytest
 from inspect_ai.log import EvalError, read_eval_log, write_eval_log
 from typer.testing import CliRunner
 
+from multitask_bench import __version__
 from multitask_bench.cli.main import app
 from multitask_bench.errors import ConfigError, DataError, MtbError, RemoteError
 from multitask_bench.guards import guards
@@ -17,7 +18,7 @@ from multitask_bench.records import read_json, read_table
 from multitask_bench.study import guard_matrix, guard_steps
 from multitask_bench.study.config import Study, dump_study, load_study
 from multitask_bench.study.folder import Finished, run_study, sum_up
-from multitask_bench.study.guard_matrix import ALL, Matrix, cells_of, drops_of
+from multitask_bench.study.guard_matrix import ALL, Matrix, cells_of, data_digest, drops_of, write_cross_form
 from multitask_bench.study.guard_steps import read_logs_by, texts_read
 from multitask_bench.study.ledger import read_logs
 from multitask_bench.study.parsing import parsed
@@ -413,7 +414,51 @@ def test_the_matrix_is_put_into_a_run_and_stays_in_its_report(built: Path, monke
 def test_the_matrix_that_is_published_can_be_read(built: Path) -> None:
     published = Path(__file__).parents[2] / "benchmarks/guards/results/matrix/matrix.json"
     (built / "cross_form.json").write_bytes(published.read_bytes())
-    assert sum_up(built).results["cross_form"] == read_json(published)
+    results = sum_up(built).results
+    assert results["cross_form"] == read_json(published)
+    assert any("does not say which bundled data it was made from" in text for text in results["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, None),
+        ({"version": "0.0.1"}, "by multitask-bench 0.0.1 (now "),
+        ({"data_sha256": "of other rows"}, "from other bundled data than that of now"),
+        ({"forms": ["a form of another release"]}, "from other bundled data than that of now"),
+    ],
+)
+def test_a_matrix_of_other_data_or_of_another_release_is_shown_with_a_warning(
+    built: Path, changed: dict[str, Any], said: str | None
+) -> None:
+    made = matrix()
+    settings = {**made.settings, "version": __version__, "data_sha256": data_digest(made.settings["forms"])}
+    write_cross_form(built, made._replace(settings=settings | changed))
+    results = sum_up(built).results
+    assert results["cross_form"]["cells"] == made.cells
+    found = [text for text in results["warnings"] if "cross-form matrix" in text]
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
+    assert said is None or "mtb guards matrix --run" in found[0]
+
+
+def test_a_matrix_that_is_made_now_names_its_data_and_needs_no_warning() -> None:
+    document = guard_matrix.cross_form(["text_generation"]).document()
+    assert document["settings"]["version"] == __version__
+    assert guard_matrix.outdated(document) is None
+
+
+def test_the_digest_of_the_data_moves_with_any_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    forms = ["text_generation", "translation"]
+    before = data_digest(forms)
+    real = guard_matrix.probe_examples
+
+    def relabelled(*args: Any, **how: Any) -> Any:
+        first, *others = real(*args, **how)
+        return [first._replace(text=f"{first.text}."), *others]
+
+    monkeypatch.setattr(guard_matrix, "probe_examples", relabelled)
+    assert data_digest(forms) != before
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cells": []}', "\x00"])

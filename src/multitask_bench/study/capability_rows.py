@@ -72,7 +72,13 @@ def stored_scores(file: Path) -> dict[str, Facts]:
 
 
 def made_of(study: Study, arm: Arm, facts: Mapping[str, Any]) -> str:
-    """Names where an arm's weights come from, by the study and the header of its logs; other weights, another name."""
+    """Names an arm's weights, by the header of its logs (`Source.weights`); other weights, another name.
+
+    Logs of an earlier release do not say it: theirs are named by the study and the adapter's name, which stay the same
+    where weights are changed in place.
+    """
+    if facts.get("weights"):
+        return str(facts["weights"])
     start = arm.reference if arm.model is None else [arm.model, arm.base]
     return digest([study.align, start, facts.get("adapter")])[:16]
 
@@ -84,11 +90,7 @@ def add_capability(results: Facts, run: Path, study: Study, arms: Mapping[str, F
     warning. Raises: DataError: the file in the run folder is another one.
     """
     scores, margin, stale = _scores(run / FILE, study, arms)
-    if stale:
-        results["warnings"].append(
-            f"general capability of {', '.join(stale)} was measured on other weights than the run has now, and is "
-            "left out; run mtb capability --run again"
-        )
+    results["warnings"] += _warnings(scores, stale, [name for name in scores if not arms[name].get("weights")])
     rows = capability_rows(scores, held_against(results, arms), margin=margin)
     if rows:
         results["capability"] = rows
@@ -97,6 +99,31 @@ def add_capability(results: Facts, run: Path, study: Study, arms: Mapping[str, F
         for row in one["rows"]:
             row["capability"] = _beside(scores, row, plain, arms, margin=margin)
         one["recommendation"]["doubts"] += doubts(one)
+
+
+def _warnings(scores: Scores, stale: Sequence[str], unsure: Sequence[str]) -> list[str]:
+    out = []
+    if stale:
+        out.append(
+            f"general capability of {', '.join(stale)} was not measured on the weights that the run has now, and is "
+            "left out; run mtb capability --run again"
+        )
+    if unsure:
+        out.append(
+            f"the logs of {', '.join(unsure)} are of an earlier release and do not name their weights: general "
+            "capability is shown, though weights that were changed in place would not be noticed"
+        )
+    versions: dict[tuple[str, str | None], set[Set]] = {}
+    for sets in scores.values():
+        for of, score in sets.items():
+            versions.setdefault((of[0], score.scored.row["set"]), set()).add(of)
+    out += [
+        f"general capability on {name or task} is of {len(found)} versions of its rows or of lm-eval, which are not "
+        "compared; run mtb capability --run again without --arm"
+        for (task, name), found in versions.items()
+        if len(found) > 1
+    ]
+    return out
 
 
 def held_against(results: Mapping[str, Any], arms: Mapping[str, Facts]) -> dict[str, str]:
@@ -225,12 +252,13 @@ def _against(pairs: Sequence[tuple[Scored, Scored]], margin: float) -> Facts | N
 def doubts(one: Mapping[str, Any]) -> list[str]:
     """What the recommended fix costs in general capability, as a doubt; of the losses of all fixes if none is.
 
-    A loss is named where the whole interval lies below 0. Where nothing was measured, that is said.
+    A loss is named where the whole interval lies below 0. Where nothing was measured of them, that is said, with what
+    the plain fine-tune scores.
     """
     name = one["recommendation"]["name"]
     fixes = [row for row in one["rows"] if (row["name"] == name if name else row["role"] == "fix")]
     if not any(row["capability"] for row in fixes):
-        return ["general capability was not measured"]
+        return [_unmeasured(one, fixes[0] if name else None)]
     tests = [(row, item, item["against_plain"]) for row in fixes for item in row["capability"] if item["against_plain"]]
     if not tests:
         return [f"general capability was not compared with that of {one['plain']}"]
@@ -247,3 +275,29 @@ def doubts(one: Mapping[str, Any]) -> list[str]:
         points = f"{100 * tests[0][2]['margin']:g} points"
         out.append(f"general capability: a loss of more than {points} is not ruled out: {'; '.join(unsure)}")
     return out
+
+
+def _unmeasured(one: Mapping[str, Any], fix: Mapping[str, Any] | None) -> str:
+    """That a fix has no score, or without one none of them, and why; with what the plain fine-tune scores."""
+    text = "general capability was not measured"
+    if not any(row["capability"] for row in one["rows"]):
+        return text
+    if fix is None:
+        text += " for any fix"
+    elif fix["guard"] is not None:
+        text += " behind a guard"
+    elif "on_prompt" in fix["cost"]["hooks"]:
+        text += " under its system prompt"
+    else:
+        text += f" for {fix['name']}"
+    plain = [_score_text(item) for row in one["rows"] if row["role"] == "plain" for item in row["capability"]]
+    return f"{text}; {one['plain']} scores {'; '.join(plain)}" if plain else f"{text}, nor for {one['plain']}"
+
+
+def _score_text(item: Mapping[str, Any]) -> str:
+    """A score in percent with its interval, over several seeds with their range."""
+    value, n = f"{label(item)} {100 * item['value']:.1f} %", f"n = {item['n']}"
+    if item["range"] is not None:
+        low, high = (f"{100 * end:.1f}" for end in item["range"])
+        return f"{value} ({item['seeds']} seeds: {low} to {high}), {n}"
+    return f"{value} [{100 * item['low']:.1f}, {100 * item['high']:.1f}], {n}"

@@ -38,9 +38,11 @@ def measure_run(
     ``RUN/capability.json`` is written after each set, and what it holds of the same weights, set and settings is not
     computed again; then the run is summed up. Arms whose weights cannot be asked are skipped, with a line.
     Returns: the run with ``results["capability"]``, and the arms that were asked for and scored.
-    Raises: DataError: no finished run; UnknownNameError: no such arm; ConfigError: none is left; as of `capability`.
+    Raises: DataError: no finished run; UnknownNameError: no such arm; ConfigError: none is left, or two sets have one
+    name; as of `capability`.
     """
     check_sets(sets)
+    _check_names(sets)
     study = load_run(run)
     with alone(run):
         before = sum_up(run).results
@@ -56,6 +58,21 @@ def measure_run(
             raise ConfigError(f"{run}: no arm is left to score; give another one with --arm.")
         _measure(run / FILE, sets, models, asked=asked, margin=margin, reporter=reporter)
         return sum_up(run), list(models)
+
+
+def _check_names(sets: Sequence[str]) -> None:
+    """Raises: ConfigError: two files of one kind have one name, and so would have one place in the report."""
+    given: dict[tuple[str, str | None], str] = {}
+    for text in sets:
+        kind = text.partition(":")[0]
+        other = given.setdefault((kind, _file_name(text)), text)
+        if other != text:
+            raise ConfigError(f"--task {other}, --task {text}: two files of one name; rename one of them.")
+
+
+def _file_name(given: str) -> str | None:
+    """The name of the file of a set; None of a task of lm-eval."""
+    return Path(given.partition(":")[2]).name or None
 
 
 class _Model(NamedTuple):
@@ -93,6 +110,8 @@ def _why_not(arm: Arm, source: Source, folders: StepFolders, arms: Mapping[str, 
         return "it is called by name, and lm-eval needs its weights"
     if arm.name not in arms:
         return "it has no log yet; run mtb run again"
+    if arms[arm.name].get("weights") not in (None, source.weights):
+        return "its logs are of other weights than the study gives now; run mtb run first"
     if hooked(arm.mitigation, "on_prompt"):
         return "its fix is in the system prompt, which lm-eval is not given"
     if not all(path is None or path.is_dir() for path in folders.weights(source)):
@@ -109,7 +128,10 @@ def _measure(
     margin: float,
     reporter: Reporter,
 ) -> None:
-    """Score what ``file`` does not hold yet; of one arm and set it keeps the newest score as the one that is shown."""
+    """Score what ``file`` does not hold yet; of one arm and set it keeps the newest score as the one that is shown.
+
+    A score on an earlier version of the set's file, or by another lm-eval, is replaced with a line.
+    """
     scorer = Scorer(stored_scores(file), asked, reporter)
     entries: dict[tuple[str, tuple[str, str]], Facts] = {}
     for entry in (read_json(file).get("arms") or []) if file.is_file() else []:
@@ -117,9 +139,17 @@ def _measure(
     for name, model in models.items():
         for given in sets:
             key = scorer.score(given, name, model.local, model.identity)
-            entries[name, set_of(scorer.stored[key]["row"])] = {
+            of, called = set_of(scorer.stored[key]["row"]), _file_name(given)
+            for other in [one for one in entries if one[0] == name and one[1][0] == of[0] and one[1] != of]:
+                if entries[other]["set"] == called:
+                    del entries[other]
+                    reporter.say(
+                        f"note: {name}: its score on {called or given} by an earlier version of the rows or of lm-eval "
+                        "is replaced"
+                    )
+            entries[name, of] = {
                 "arm": name,
-                "set": Path(given.partition(":")[2]).name or None,
+                "set": called,
                 "how": key_of(given, "", asked),
                 "made": model.made,
                 "key": key,

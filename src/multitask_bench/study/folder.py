@@ -29,7 +29,7 @@ from multitask_bench.study.compare import Side
 from multitask_bench.study.config import Study, dump_study
 from multitask_bench.study.controls import missing_logs, unfinished
 from multitask_bench.study.gate import Gated, GateOptions, gate_sides
-from multitask_bench.study.guard_matrix import read_cross_form
+from multitask_bench.study.guard_matrix import outdated, read_cross_form
 from multitask_bench.study.guard_steps import check_guards, read_logs_by
 from multitask_bench.study.guarded import cards_of
 from multitask_bench.study.judge_card import card_of
@@ -167,6 +167,8 @@ def sum_up(run: Path, *, show_responses: bool = False, judge: str | None = None)
         results["guards"] = guards
     if (matrix := read_cross_form(run)) is not None:
         results["cross_form"] = matrix
+        if (warning := outdated(matrix)) is not None:
+            results["warnings"].append(warning)
     if len(ledger.scored_by) > 1:
         results["panel"] = panel_facts(run)
     if ledger.added is not None:

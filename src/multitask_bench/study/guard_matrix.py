@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from multitask_bench.errors import DataError
+from multitask_bench import __version__
+from multitask_bench.errors import DataError, MtbError
 from multitask_bench.guards._ngrams import Linear, fit
 from multitask_bench.records import digest, read_json, write_json, write_table
 from multitask_bench.schema import Split, StrictModel
@@ -30,6 +31,7 @@ ALLOWED = 0.1
 KEPT_GRAMS = 10_000
 PENALTY_INVERSE = 2.0
 WORDINGS = 2
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 ALL = "all"
 CROSS_FORM, ROWS_FILE = "cross_form.json", "cross_form.parquet"
 """In a run folder."""
@@ -90,6 +92,10 @@ class _Settings(StrictModel):
     rows_tested_on: dict[str, int]
     threshold: str
     model: dict[str, Any]
+    version: str | None = None
+    """Of the package that made the matrix; None where an earlier release did, which wrote neither."""
+    data_sha256: str | None = None
+    """`data_digest` of what it was made from."""
 
 
 class _Document(StrictModel):
@@ -124,7 +130,28 @@ def read_cross_form(run: Path) -> dict[str, Any] | None:
         first = err.errors()[0]
         place = ".".join(map(str, first["loc"])) or "its content"
         raise DataError(f"{path}: no cross-form matrix ({place}: {first['msg']}); {again}.") from err
-    return found.model_dump()
+    return found.model_dump(exclude_unset=True)
+
+
+def outdated(document: dict[str, Any]) -> str | None:
+    """A warning where a matrix was not made from the data, or by the version, that is installed; None where it was."""
+    settings, anew = document["settings"], "make it anew with mtb guards matrix --run"
+    version, data = settings.get("version"), settings.get("data_sha256")
+    if version is None or data is None:
+        return f"the cross-form matrix does not say which bundled data it was made from; {anew}"
+    try:
+        same = data == data_digest(settings["forms"])
+    except MtbError:  # a form that this version does not have
+        same = False
+    if same and version == __version__:
+        return None
+    which = "the bundled data of now" if same else "other bundled data than that of now"
+    return f"the cross-form matrix was made by multitask-bench {version} (now {__version__}) from {which}; {anew}"
+
+
+def data_digest(form_names: Sequence[str]) -> str:
+    """The sha256 (hex) of every row that guards of these forms are trained and tested on."""
+    return digest([_equal(split, form_names) for split in SPLITS])
 
 
 def cross_form(form_names: Sequence[str] = FORMS, *, tick: Callable[[int, int], None] | None = None) -> Matrix:
@@ -132,7 +159,7 @@ def cross_form(form_names: Sequence[str] = FORMS, *, tick: Callable[[int, int], 
 
     Raises: MissingExtraError: no scikit-learn.
     """
-    train, validation, test = (_equal(split, form_names) for split in ("train", "validation", "test"))
+    train, validation, test = (_equal(split, form_names) for split in SPLITS)
     _check_disjoint(train, validation, test)
     rows: list[dict[str, Any]] = []
     for done, trained_on in enumerate(form_names, start=1):
@@ -148,6 +175,8 @@ def cross_form(form_names: Sequence[str] = FORMS, *, tick: Callable[[int, int], 
         "rows_tested_on": {name: len(test[name]) for name in form_names},
         "threshold": f"stops at most {ALLOWED:.0%} of the validation twins of the form it was trained on",
         "model": {"kept_grams": KEPT_GRAMS, "penalty_inverse": PENALTY_INVERSE, "wordings": WORDINGS},
+        "version": __version__,
+        "data_sha256": data_digest(form_names),
     }
     return Matrix(rows, cells_of(rows), drops_of(rows), settings)
 

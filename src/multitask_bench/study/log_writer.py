@@ -202,6 +202,8 @@ class LogWriter:
             **({"asked": self.asked} if self.asked else {}),
             "group": arm.group,
             "model": step.source.name,
+            # In no key of its own: a log that an earlier release wrote without it is not written anew.
+            "weights": step.source.weights,
             "adapter": step.source.adapter_step or (step.source.base_step if arm.task else own),
             "finetune_task": task_name(arm),
             "mitigation": as_given(arm.mitigation),

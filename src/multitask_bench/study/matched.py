@@ -68,24 +68,41 @@ def selections(arms: Mapping[str, Facts]) -> list[Facts]:
 
 
 def unmatched(arms: Mapping[str, Facts]) -> list[str]:
-    """A warning for each arm none of whose settings kept the task on validation rows."""
+    """A warning for each arm whose setting did not keep the task on validation rows, and why it was taken."""
     return [
-        f"{found['arm']}: no setting kept the task on validation rows, where a loss of {found['allowed_loss']:.3f} was "
+        f"{found['arm']}: {why_lost(found)} on validation rows, where a loss of {found['allowed_loss']:.3f} was "
         "allowed; if it is safer, it may be because it learned less"
         for found in selections(arms)
         if found["matched"] is False
     ]
 
 
+def why_lost(found: Mapping[str, Any]) -> str:
+    """Why a setting that lost the task was taken: none kept it, or those that did broke or have no verdicts."""
+    kept = [one for one in found["candidates"] if one.get("matched")]
+    if not kept:
+        return "no setting kept the task"
+    some = any(one["j"] is not None for one in found["candidates"])
+    silent = {some and one["j"] is None for one in kept}
+    lacked = [text for text, is_silent in (("was whole", False), ("had verdicts", True)) if is_silent in silent]
+    return f"no setting that kept the task {' and '.join(lacked)}: the one taken lost it"
+
+
 def broke(arms: Mapping[str, Facts]) -> list[str]:
     """A warning for each arm whose setting broke on validation probes, because every one with verdicts did."""
     return [
-        f"{found['arm']}: every setting broke on validation probes, incoherent or off task in "
+        f"{found['arm']}: {which_broke(found)} broke on validation probes, incoherent or off task in "
         f"{percent(found['candidates'][found['chosen']]['broken'])} of the answers of the one taken, where the plain "
         f"fine-tune has {percent(found['plain']['broken'])}; if it is safer, it may be because it broke"
         for found in selections(arms)
         if found.get("broke")
     ]
+
+
+def which_broke(found: Mapping[str, Any]) -> str:
+    """The settings of an arm that all broke: those without verdicts are not looked at where others have them."""
+    silent = {one["j"] is None for one in found["candidates"]}
+    return "every setting with verdicts" if len(silent) > 1 else "every setting"
 
 
 def unread(arms: Mapping[str, Facts]) -> list[str]:

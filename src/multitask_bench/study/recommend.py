@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from multitask_bench.report._select import SATURATED, SHOWN, form_label, p_value
 from multitask_bench.report.summary import BROKEN_SHARE, SEEDS_FOR_A_TASK, p_text, percent, points, whole
+from multitask_bench.study.matched import which_broke, why_lost
 
 Facts = dict[str, Any]
 
@@ -268,9 +269,10 @@ def _doubts_of(one: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
     )
     chosen = best.get("selection")
     if chosen and chosen.get("matched") is False:
-        out.append("on validation rows none of its settings kept the task")
+        out.append(f"on validation rows {why_lost(chosen)}")
     if chosen and chosen.get("broke"):
-        out.append("on validation probes every setting broke: more answers were incoherent or off task than is allowed")
+        which = which_broke(chosen)
+        out.append(f"on validation probes {which} broke: more answers were incoherent or off task than is allowed")
     if best["guard"] is not None:
         out.append("the guard was judged on this study's probes; its card says how it does on lists it has not seen")
     seen = best["answered_unseen"]

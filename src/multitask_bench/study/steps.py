@@ -48,6 +48,11 @@ class Source(NamedTuple):
     """The fine-tune behind it, where later steps changed the adapter."""
 
     @property
+    def weights(self) -> str:
+        """``identity`` as a hash: what headers of logs say, and what scores of these weights are held to."""
+        return digest(self.identity)[:16]
+
+    @property
     def base(self) -> str:
         """What names the weights that are loaded before any adapter."""
         return self.base_step or (str(self.given.folder) if isinstance(self.given, Local) else self.identity)
