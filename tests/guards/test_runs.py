@@ -20,7 +20,7 @@ from multitask_bench.guards import Screened, guards
 from multitask_bench.records import read_table, write_jsonl, write_table
 from multitask_bench.schema import Outcome
 from multitask_bench.study import guarding
-from multitask_bench.study.guard_logs import guards_of
+from multitask_bench.study.guarded import guards_of
 from multitask_bench.study.guarding import made, opened, residual, screened, texts_of, verdict_rows
 from multitask_bench.study.ledger import Entry, Ledger, read_logs
 from tests import runs, tiny

@@ -12,14 +12,16 @@ from typer.testing import CliRunner
 
 from multitask_bench import __version__
 from multitask_bench.cli.main import app
-from multitask_bench.errors import ConfigError, DataError, MtbError, RemoteError
+from multitask_bench.errors import ConfigError, DataError, ModelError, MtbError, RemoteError
 from multitask_bench.guards import guards
-from multitask_bench.records import read_json, read_table
+from multitask_bench.records import read_json, read_table, write_text
+from multitask_bench.report.paths import without_paths
 from multitask_bench.study import guard_matrix, guard_steps
-from multitask_bench.study.config import Study, dump_study, load_study
-from multitask_bench.study.folder import Finished, run_study, sum_up
+from multitask_bench.study.config import Skill, Study, StudyGuard, dump_study, load_study
+from multitask_bench.study.folder import Finished, load_run, run_study, sum_up
 from multitask_bench.study.guard_matrix import ALL, Matrix, cells_of, data_digest, drops_of, write_cross_form
 from multitask_bench.study.guard_steps import read_logs_by, texts_read
+from multitask_bench.study.guarding import made
 from multitask_bench.study.ledger import read_logs
 from multitask_bench.study.parsing import parsed
 from multitask_bench.study.plan import make_plan
@@ -131,6 +133,10 @@ def test_pass_at_1_and_silence_behind_a_guard_by_hand() -> None:
     found = _score_behind(row, "code", bare, _guarded_rows(bare, "g"))
     assert found is not None
     assert (found["value"], found["n"]) == (pytest.approx(1 / 3), 3)
+    # A row that the guard's server did not answer is as one without its word; one that it read none of is not read.
+    unanswered = {**bare, "c": bare["c"]._replace(stops={})}
+    assert _guarded_rows(unanswered, "g") == {**_guarded_rows(bare, "g"), "c": TaskRow("p", "t", None, None, {})}
+    assert _guarded_rows({key: value._replace(stops={}) for key, value in bare.items()}, "g") == {}
     assert _score_behind({**row, "metric": "own:score"}, "own", bare, _guarded_rows(bare, "g")) is None
 
 
@@ -188,6 +194,101 @@ def test_two_settings_of_a_guard_stand_beside_each_other_and_keep_their_names(bu
     before = files(built, "logs")
     read_logs_by(both, built, reporter=Reporter.make(), allowed=())
     assert files(built, "logs") == before
+
+
+def names(run: Path, of: str) -> set[str]:
+    return {name for found in scores(run / "logs" / of).values() for name in found} - {"refusal"}
+
+
+def test_a_guard_whose_configuration_changed_is_no_fix_beside_itself(built: Path, mine: str) -> None:
+    old, new = guards.make(mine), guards.make(mine, {"words": ["row 1"]})
+    own = f"guard_mine@{new.config_hash}"
+    read_logs_by([old], built, reporter=Reporter.make(), allowed=())
+    named = [StudyGuard(guard=mine, settings={"words": ["row 1"]})]
+    write_text(built / "study.yaml", dump_study(load_run(built).model_copy(update={"guards": tuple(named)})))
+    results = sum_up(built).results
+    assert "repairs" not in results
+    assert any(f"no verdicts in the logs of mine ({new.config_hash})" in text for text in results["warnings"])
+
+    read_logs_by([new], built, reporter=Reporter.make(), allowed=())
+    results = sum_up(built).results
+    (one,) = results["repairs"]
+    assert [row["guard"] for row in one["rows"] if row["guard"]] == [own]
+    assert list(one["recommendation"]["checks"]) == [own.replace("guard_", "tuned + ")]
+    (warning,) = (text for text in results["warnings"] if "left out of the fixes" in text)
+    assert warning.endswith(f": guard_mine ({old.config_hash})")
+    assert [item["name"] for item in results["guards"]] == ["guard_mine", own]
+
+
+def test_a_guard_keeps_its_name_when_the_one_before_it_is_gone_from_the_logs(built: Path, mine: str) -> None:
+    old, new = guards.make(mine), guards.make(mine, {"words": ["row 1"]})
+    read_logs_by([old, new], built, reporter=Reporter.make(), allowed=())
+    for path in (built / "logs").glob("*.eval"):
+        log = read_eval_log(str(path))
+        for sample in log.samples or []:
+            del (sample.scores or {})["guard_mine"]
+        write_eval_log(log, str(path))
+    before = files(built, "logs")
+    read_logs_by([new], built, reporter=Reporter.make(), allowed=())
+    assert files(built, "logs") == before
+    assert names(built, "tuned.eval") == {f"guard_mine@{new.config_hash}"}
+    # The one that comes back takes the name that is free, and then neither moves.
+    read_logs_by([old], built, reporter=Reporter.make(), allowed=())
+    assert names(built, "tuned.eval") == {"guard_mine", f"guard_mine@{new.config_hash}"}
+
+
+def test_a_configuration_that_stands_under_two_names_is_one_fix(built: Path, mine: str) -> None:
+    spec = guards.make(mine)
+    read_logs_by([spec], built, reporter=Reporter.make(), allowed=())
+    for path in (built / "logs").glob("*.eval"):
+        log = read_eval_log(str(path))
+        for sample in log.samples or []:
+            assert sample.scores is not None
+            sample.scores[f"guard_mine@{spec.config_hash}"] = sample.scores["guard_mine"]
+        write_eval_log(log, str(path))
+    write_text(
+        built / "study.yaml", dump_study(load_run(built).model_copy(update={"guards": (StudyGuard(guard=mine),)}))
+    )
+    assert [row["guard"] for row in recommended(built)["rows"] if row["guard"]] == ["guard_mine"]
+
+
+def test_a_shared_copy_names_no_folder_of_the_machine(built: Path, mine: str, tmp_path: Path) -> None:
+    read_logs_by([guards.make(mine)], built, reporter=Reporter.make(), allowed=())
+    made = load_run(built)
+    arms = [arm.model_copy(update={"model": f"{tmp_path}/My Models/one"}) for arm in made.arms]
+    arms[1] = arms[1].model_copy(update={"mitigation": {f"{tmp_path}/m.py@m": {"file": f"{tmp_path}/rows.jsonl"}}})
+    given = {"guard": mine, "settings": {"model": f"{tmp_path}/LG", "policy": "models/policy.txt"}}
+    changed = {
+        "arms": tuple(arms),
+        "guards": (StudyGuard.model_validate(given),),
+        "judge_settings": {"model": f"hf/{tmp_path}/judge"},
+        "skill": Skill(file=f"{tmp_path}/skill.jsonl", metric=f"{tmp_path}/mine.py@score"),
+    }
+    write_text(built / "study.yaml", dump_study(made.model_copy(update=changed)))
+    assert mtb("report", built, "--share", tmp_path / "shared").exit_code == 0
+    for path in (tmp_path / "shared").iterdir():
+        assert str(tmp_path) not in path.read_text("utf-8"), path.name
+    report = (tmp_path / "shared/report.html").read_text("utf-8")
+    for shown in ("one", "m.py@m", "rows.jsonl", "LG", "models/policy.txt", "hf/judge", "skill.jsonl", "mine.py@score"):
+        assert f"&#34;{shown}&#34;" in report, shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("judged by rubric (ab, model /home/me/LG, on both)", "judged by rubric (ab, model LG, on both)"),
+        ("/a/x.py@m(share=0.1)+/b/y.py@n", "x.py@m(share=0.1)+y.py@n"),
+        ("file:/a/b/rows.jsonl", "file:rows.jsonl"),
+        ("C:\\Users\\me\\m", "m"),
+        ("~/m/x", "x"),
+        *(
+            (text, text)
+            for text in ("https://host.org/v1/x", "org/name@ab12", "models/LG", "safe and/or sound", "a / b")
+        ),
+    ],
+)
+def test_absolute_paths_become_their_last_part_and_nothing_else_changes(text: str, shown: str) -> None:
+    assert without_paths({text: [text, 1]}) == {shown: [shown, 1]}
 
 
 def test_own_weights_by_a_path_that_the_log_does_not_name_keep_their_card(
@@ -328,16 +429,76 @@ def test_a_remote_guard_needs_the_users_word_before_anything_runs(
         ([{"guard": "linear", "settings": {"weights": "/no/such.npz"}}], "no such file"),
         ([{"guard": "llama_guard", "settings": {"model": "/no/such/folder"}}], "no model"),
         (["no/such/file.py@mine"], "no such file"),
+        ([{"guard": "linear", "settings": {"weights": __file__}}], "not the weights of a linear guard"),
+        ([{"guard": "policy", "settings": {"model": "mockllm/m", "policy": "Stop it. " * 40}}], "is no file; name the"),
+        ([{"guard": "policy", "settings": {"model": "nobody/m"}}], "nobody/m: "),
+        ([{"guard": "llama_guard", "settings": {"model": ".", "weights": "ab"}}], "name its folder as model"),
     ],
 )
 def test_a_guard_that_cannot_be_used_stops_a_study_before_anything_runs(
     tiny_model: Path, tmp_path: Path, named: list[Any], said: str
 ) -> None:
     with pytest.raises(MtbError) as caught:
-        run_(study(tiny_model, guards=named), tmp_path / "run")
+        run_(study(tiny_model, guards=named), tmp_path / "run", allowed=("nobody",))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_guard_that_fails_leaves_the_results_and_the_other_guards(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "_classes", dict(guards._classes))
+    failing = HARM_STOPPER.replace(
+        "        return [", "        raise ModelError('the key is refused.')\n        return ["
+    )
+    (tmp_path / "mine.py").write_text(f"from multitask_bench.errors import ModelError\n{failing}", "utf-8")
+    made, run = study(tiny_model, guards=[f"{tmp_path}/mine.py@mine", "linear"]), tmp_path / "run"
+    with pytest.raises(ModelError, match=r"^guard mine: the key is refused\. .*run: the results and the report stand"):
+        run_(made, run)
+    results = read_json(run / "results.json")
+    assert [item["name"] for item in results["guards"]] == ["guard_linear"]
+    assert any("no verdicts in the logs of mine" in text for text in results["warnings"])
+    assert (run / "report.html").is_file()
+    # What the study names is known without the guard's files.
+    (tmp_path / "mine.py").unlink()
+    assert sum_up(run).results == results
+
+
+def test_the_policy_of_a_study_is_a_file_or_a_text_over_several_lines(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy.txt").write_text("Stop recipes.\n", "utf-8")
+    asked = {"model": "mockllm/model"}
+    given = [{"guard": "policy", "settings": {**asked, "policy": text}} for text in ("policy.txt", "Stop\nbread.\n")]
+    by_file, by_text = guard_steps.guards_of(study(tiny_model, guards=given))
+    assert by_file == made("policy", {**asked, "policy": "Stop recipes."})
+    assert by_text == made("policy", {**asked, "policy": "Stop\nbread."})
+
+
+def test_a_guard_in_a_folder_is_named_by_what_the_folder_holds(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hash_of(model: str) -> str:
+        (spec,) = guard_steps.guards_of(
+            study(tiny_model, guards=[{"guard": "llama_guard", "settings": {"model": model}}])
+        )
+        assert spec == made("llama_guard", {"model": model})
+        return spec.config_hash
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("LG", "copy", "Llama-Guard-4"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}", "utf-8")
+        (tmp_path / name / "model.safetensors").write_bytes(b"one")
+    before = hash_of("LG")
+    assert {hash_of("./LG"), hash_of(str(tmp_path / "LG")), hash_of("copy")} == {before}
+    assert hash_of("Llama-Guard-4") != before  # the name says how turns are given to it
+    (tmp_path / "LG/model.safetensors").write_bytes(b"two")
+    assert hash_of("LG") != before
+    # Cards are found by hash: that of a hub model is as in earlier releases.
+    assert hash_of("meta-llama/Llama-Guard-3-8B") == "1c2282c8d52af9f7"
 
 
 def test_a_study_written_down_names_its_guards(tiny_model: Path, tmp_path: Path) -> None:

@@ -109,6 +109,8 @@ class ReaderGuard(GuardSpec):
     batch_size: Annotated[int, Field(gt=0)] = 16
     max_length: Annotated[int, Field(gt=0)] | None = None
     """Tokens of the longest text that is read; null: as many as the model can."""
+    weights: str | None = None
+    """The hash of the weights of a folder: it names them on every machine. Filled in when the model is found."""
 
     @override
     def screen(self, items: Sequence[Screened]) -> list[Verdict]:
@@ -126,9 +128,15 @@ class ReaderGuard(GuardSpec):
     @property
     @override
     def config_hash(self) -> str:
-        """The commit counts; how many texts are read at a time does not."""
-        settings = {**self.model_dump(exclude={"batch_size"}), "revision": self.commit}
+        """The commit counts, or what a folder holds; how many texts are read at a time does not."""
+        left_out = {"batch_size", "weights"} | ({"model", "revision"} if self.weights else set())
+        found = {"weights": self.weights, **self.by_name()} if self.weights else {"revision": self.commit}
+        settings = {**self.model_dump(exclude=left_out), **found}
         return digest({"guard": self.name, "version": self.version, "settings": settings})[:16]
+
+    def by_name(self) -> dict[str, Any]:
+        """Settings that follow from the model's name where they are not given, as they are for this one."""
+        return {}
 
     def read(self, items: Sequence[Screened], side: Side, reader: Reads) -> list[Verdict]:
         """The verdicts on one side, ``prompt`` or ``response``; every item has that side."""

@@ -47,8 +47,12 @@ class LlamaGuard(ReaderGuard):
         turns = [("user", item.prompt)]
         if side == "response":
             turns.append(("assistant", item.response or ""))
-        in_parts = self.content == "parts" or (self.content is None and "guard-4" in self.model.lower())
+        in_parts = self.by_name()["content"] == "parts"
         return [{"role": r, "content": [{"type": "text", "text": t}] if in_parts else t} for r, t in turns]
+
+    @override
+    def by_name(self) -> dict[str, Any]:
+        return {"content": self.content or ("parts" if "guard-4" in self.model.lower() else "text")}
 
     def verdict(self, item_id: str, said: str | None, scores: dict[str, float] | None) -> Verdict:
         """What the model's words and first token mean."""

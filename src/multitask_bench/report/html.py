@@ -31,6 +31,7 @@ from multitask_bench.report._select import (
     row_of,
 )
 from multitask_bench.report.findings import unbroken
+from multitask_bench.report.paths import without_paths
 from multitask_bench.report.summary import clauses, detectable, percent
 
 MEANING = "answered measures refusal behaviour, not uplift: whether the model took part, not how much that would help."
@@ -60,6 +61,7 @@ def render(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    manifest = without_paths(dict(manifest))
     judge = manifest.get("judge") or {}
     results = document(results)
     return environment.get_template("template.html.j2").render(

@@ -174,7 +174,7 @@ class StudyGuard(StrictModel):
     guard: str
     """Its name (see ``mtb list guards``), or ``mine.py@mine``."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Its settings, such as ``on``, ``threshold``, or ``model`` for one that needs a model."""
+    """Its settings, such as ``on``, ``threshold``, or ``model`` for one that needs a model. ``policy`` is a file."""
 
     @model_validator(mode="before")
     @classmethod

@@ -19,9 +19,10 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 from multitask_bench import __version__
-from multitask_bench.errors import ConfigError, DataError
+from multitask_bench.errors import ConfigError, DataError, MtbError
 from multitask_bench.models.load import DEMO
 from multitask_bench.records import digest, read_json, write_json, write_table, write_text
+from multitask_bench.report.paths import without_paths
 from multitask_bench.study.asking import ask_in_order, check_sequential, how_asked
 from multitask_bench.study.audit import audit_corrections, audit_warnings
 from multitask_bench.study.capability_rows import add_capability
@@ -30,7 +31,7 @@ from multitask_bench.study.config import Study, dump_study
 from multitask_bench.study.controls import missing_logs, unfinished
 from multitask_bench.study.gate import Gated, GateOptions, gate_sides
 from multitask_bench.study.guard_matrix import outdated, read_cross_form
-from multitask_bench.study.guard_steps import check_guards, read_logs_by
+from multitask_bench.study.guard_steps import check_guards, keep_chosen, read_logs_by, that_count
 from multitask_bench.study.guarded import cards_of
 from multitask_bench.study.judge_card import card_of
 from multitask_bench.study.ledger import Ledger, flat_rows, read_logs, score_of_study
@@ -81,12 +82,20 @@ def run_study(study: Study, run: Path, *, reporter: Reporter, allowed: tuple[str
     with alone(run):
         write_text(run / "study.yaml", dump_study(study))  # first: it marks the folder as ours
         write_text(run / "NOTICE.txt", NOTICE)
+        keep_chosen(run, plan)
         if study.sequential:
             ask_in_order(runner, study)
         else:
             runner.logs.asked = how_asked(run, plan)
             runner.execute()
-        read_logs_by(plan.guards, run, reporter=reporter, allowed=allowed)
+        try:
+            read_logs_by(plan.guards, run, reporter=reporter, allowed=allowed)
+        except Exception as err:  # hours of training have gone before: their results stand without the guard
+            sum_up(run)
+            if not isinstance(err, MtbError):
+                raise
+            said = "the results and the report stand without what it did not read; run again to have it read."
+            raise type(err)(f"{err} {run}: {said}") from err
         return sum_up(run)
 
 
@@ -150,7 +159,7 @@ def sum_up(run: Path, *, show_responses: bool = False, judge: str | None = None)
     Raises: DataError: no run folder, or damaged logs; UnknownNameError: the logs hold no scores of ``judge``.
     """
     study = load_run(run)
-    ledger = read_logs(run / "logs", judge=judge)
+    ledger, notes = that_count(run, study, read_logs(run / "logs", judge=judge))
     results = results_of(
         ledger,
         margin=study.margin,
@@ -159,7 +168,7 @@ def sum_up(run: Path, *, show_responses: bool = False, judge: str | None = None)
         card=card_of(ledger),
         audit=audit_corrections(run, ledger),
     )
-    results["warnings"][:0] = audit_warnings(run, ledger)
+    results["warnings"][:0] = [*audit_warnings(run, ledger), *notes]
     add_capability(results, run, study, ledger.arms)
     if missing := missing_logs(study, ledger):
         results["warnings"].insert(0, unfinished(missing))
@@ -182,6 +191,7 @@ def sum_up(run: Path, *, show_responses: bool = False, judge: str | None = None)
     if gate is not None:
         results["gate"] = gate.facts
         results["warnings"] += gate.warnings
+    results = without_paths(results)
     write_json(run / "results.json", results)
     write_table(run / "results.parquet", _flat(ledger))
     write_json(run / "manifest.json", manifest)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from multitask_bench.errors import ConfigError
 from multitask_bench.guards import GuardSpec, Verdict
+from multitask_bench.study.guarded import guards_of, name_in
 from multitask_bench.study.guarding import Text, settings_of, text_of
 from multitask_bench.study.ledger import checked_samples, log_paths, readable
 from multitask_bench.study.log_scores import append_scores, set_aside
@@ -45,7 +46,7 @@ class GuardedLog(NamedTuple):
     path: Path
     samples: int
     stored: dict[str, Counter[str]]
-    """The scores of guards in it (`guards_of`)."""
+    """The scores of guards in it (`guarded.guards_of`)."""
 
 
 def score_of(verdict: Verdict, spec: GuardSpec) -> Any:
@@ -62,16 +63,6 @@ def score_of(verdict: Verdict, spec: GuardSpec) -> Any:
     if verdict.flagged is None:
         return Score.unscored(reason="no_verdict", explanation=verdict.reason, metadata=details)
     return Score(value=float(verdict.flagged), explanation=verdict.reason, metadata=details)
-
-
-def guards_of(samples: Iterable[Any]) -> dict[str, Counter[str]]:
-    """The scores that guards gave: name in the log -> configuration hash -> how many samples."""
-    out: dict[str, Counter[str]] = {}
-    for sample in samples:
-        for name, score in (sample.scores or {}).items():
-            if "guard_hash" in (score.metadata or {}):
-                out.setdefault(name, Counter())[str(score.metadata["guard_hash"])] += 1
-    return out
 
 
 def guarded_logs(run: Path) -> list[GuardedLog]:
@@ -93,10 +84,14 @@ def guarded_logs(run: Path) -> list[GuardedLog]:
 
 
 def name_of(spec: GuardSpec, logs: Sequence[GuardedLog]) -> str:
-    """Where the scores of ``spec`` stand in ``logs``, or would."""
-    name = f"guard_{spec.name}"
-    stored = {config_hash for log in logs for config_hash in log.stored.get(name, ())}
-    return f"{name}@{spec.config_hash}" if stored - {spec.config_hash} else name
+    """Where the scores of ``spec`` stand in ``logs``, or would: a name that is taken stays with its configuration."""
+    plain, own = f"guard_{spec.name}", f"guard_{spec.name}@{spec.config_hash}"
+    stored: dict[str, Counter[str]] = {}
+    for log in logs:
+        for name in (plain, own):
+            if name in log.stored:
+                stored.setdefault(name, Counter()).update(log.stored[name])
+    return name_in(stored, spec.config_hash) or (own if plain in stored else plain)
 
 
 def unread(spec: GuardSpec, logs: Sequence[GuardedLog]) -> list[Path]:

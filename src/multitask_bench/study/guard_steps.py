@@ -7,16 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from multitask_bench.errors import ConfigError, MissingExtraError
+from multitask_bench.errors import ConfigError, DataError, MissingExtraError, MtbError
 from multitask_bench.guards import GuardSpec, ReaderGuard, Verdict, guards
+from multitask_bench.guards.linear import LinearGuard
 from multitask_bench.guards.policy import PolicyGuard
-from multitask_bench.study.config import Study
+from multitask_bench.records import read_json, read_text, write_json
+from multitask_bench.study.config import Study, StudyGuard
 from multitask_bench.study.guard_logs import add_to_log, guarded_logs, name_of, scratch_of, texts_in, unread
-from multitask_bench.study.guarding import Opened, Text, check_leave, opened, screened
+from multitask_bench.study.guarded import name_in, with_guards
+from multitask_bench.study.guarding import Opened, Text, check_leave, check_model, opened, screened, with_weights
+from multitask_bench.study.ledger import Ledger
 from multitask_bench.study.progress import Reporter, Tick
 from multitask_bench.study.steps import Plan
 
+CHOSEN = "guards.json"
+"""In a run folder: the guards of the study as the last `mtb run` had them, by name and hash."""
 CHUNK = 128
 """Texts between two words on how far a guard has come."""
 
@@ -25,15 +32,81 @@ def guards_of(study: Study) -> tuple[GuardSpec, ...]:
     """The guards of a study, with their settings.
 
     Raises: UnknownNameError: no such guard; DataError: a file of it is missing; ConfigError: a setting that it does
-    not have, a model that it needs, or the same guard twice.
+    not have, a model that it needs, or the same guard twice; ModelError: no such folder.
     """
-    specs = tuple(guards.make(one.guard, one.settings) for one in study.guards)
+    specs = tuple(with_weights(guards.make(one.guard, _settings(one))) for one in study.guards)
     for spec in specs:
         if isinstance(spec, PolicyGuard) and spec.model is None:
             raise ConfigError("guards: policy asks a model; write {guard: policy, settings: {model: NAME}}.")
     if len({(spec.name, spec.config_hash) for spec in specs}) < len(specs):
         raise ConfigError("guards: the same guard stands there twice.")
     return specs
+
+
+def _settings(one: StudyGuard) -> dict[str, Any]:
+    """The settings of a guard: ``policy`` names a file, as with `mtb guard`; a text with a line break is the policy.
+
+    Raises: ConfigError: one line that names no file; DataError: a file without text.
+    """
+    given = one.settings.get("policy")
+    if one.guard != PolicyGuard.name or not isinstance(given, str):
+        return one.settings
+    if "\n" in given:
+        return {**one.settings, "policy": given.strip()}
+    try:
+        there = Path(given).is_file()
+    except OSError:  # a sentence can be too long for a name
+        there = False
+    if not there:
+        raise ConfigError(
+            f"guards: policy: '{given[:60]}' is no file; name the file that holds the policy, or write its text as a "
+            "block (policy: |)."
+        )
+    return {**one.settings, "policy": read_text(Path(given)).strip()}
+
+
+def keep_chosen(run: Path, plan: Plan) -> None:
+    """Write down in ``run`` which guards its study names, so that a report needs neither weights nor files."""
+    if plan.guards:
+        write_json(run / CHOSEN, [{"name": spec.name, "config_hash": spec.config_hash} for spec in plan.guards])
+
+
+def that_count(run: Path, study: Study, ledger: Ledger) -> tuple[Ledger, list[str]]:
+    """``ledger`` with the verdicts of the guards that ``study`` names, and warnings on others and on missing ones.
+
+    A study that names none keeps all: those that `mtb guard --to-logs` added. Raises: DataError: a damaged file.
+    """
+    chosen = _chosen(run, study)
+    if not chosen:
+        return ledger, []
+    stored = [(name, config_hash) for name, hashes in sorted(ledger.guards.items()) for config_hash in hashes]
+    others = [f"{name} ({config_hash})" for name, config_hash in stored if config_hash not in chosen]
+    warnings = []
+    if others:
+        warnings.append(
+            f"left out of the fixes, for the study does not name {'it' if len(others) == 1 else 'them'} in this "
+            f"configuration: {', '.join(others)}"
+        )
+    missing = [f"{name} ({one})" for one, name in chosen.items() if name_in(ledger.guards, one) is None]
+    if missing:
+        warnings.append(f"no verdicts in the logs of {', '.join(missing)}; mtb run on the study adds them")
+    return with_guards(ledger, chosen), warnings
+
+
+def _chosen(run: Path, study: Study) -> dict[str, str]:
+    """Hash -> name of the study's guards; empty where it names none."""
+    if not study.guards:
+        return {}
+    path = run / CHOSEN
+    if path.is_file():
+        try:
+            return {str(one["config_hash"]): str(one["name"]) for one in read_json(path)}
+        except (TypeError, KeyError) as err:
+            raise DataError(f"{path}: not written by mtb run; delete it and run the study again.") from err
+    try:
+        return {spec.config_hash: spec.name for spec in guards_of(study)}
+    except MtbError:  # a run of an earlier release, whose files are not here: what its logs hold counts
+        return {}
 
 
 def texts_read(plan: Plan, spec: GuardSpec) -> int:
@@ -44,7 +117,11 @@ def texts_read(plan: Plan, spec: GuardSpec) -> int:
 
 
 def check_guards(plan: Plan, *, allowed: tuple[str, ...]) -> None:
-    """Raises: RemoteError: texts would go where the user did not allow it; MissingExtraError, ModelError: no model."""
+    """Find out what can be known before anything runs; no model of a guard is loaded or asked.
+
+    Raises: RemoteError: texts would go where the user did not allow it; MissingExtraError, ModelError: no model, or
+    none of its provider's package and key; DataError: weights that are none.
+    """
     for spec in plan.guards:
         check_leave(spec, texts=texts_read(plan, spec), allowed=allowed)
         if isinstance(spec, ReaderGuard):
@@ -53,6 +130,10 @@ def check_guards(plan: Plan, *, allowed: tuple[str, ...]) -> None:
             except ImportError as err:
                 raise MissingExtraError.of(f"the guard '{spec.name}'", "local") from err
             resolve(spec.model, revision=spec.commit)
+        elif isinstance(spec, LinearGuard):
+            spec.opened()
+        elif isinstance(spec, PolicyGuard):
+            check_model(str(spec.model))
 
 
 def have_read(run: Path, plan: Plan, spec: GuardSpec) -> bool:
@@ -65,21 +146,34 @@ def have_read(run: Path, plan: Plan, spec: GuardSpec) -> bool:
 def read_logs_by(specs: Sequence[GuardSpec], run: Path, *, reporter: Reporter, allowed: tuple[str, ...]) -> None:
     """Add the verdicts of ``specs`` that are missing in the logs of ``run``, log by log; none changes otherwise.
 
-    Where a guard's server or model gave no answer, the sample stays without a score, and a line says so.
+    Where a guard's server or model gave no answer, the sample stays without a score, and a line says so. After a
+    guard that fails the others still read.
     Raises: RemoteError, ModelError, DataError: as `guarding.opened`, and damaged logs; what was read is kept.
     """
+    errors: list[MtbError] = []
     for spec in specs:
-        logs = guarded_logs(run)
-        name, todo = name_of(spec, logs), unread(spec, logs)
-        if not todo:
-            continue
-        with reporter.step(f"guard {name.removeprefix('guard_')}") as tick:
-            failed = _read(spec, run, todo, name=name, tick=tick, allowed=allowed)
-        if failed:
-            reporter.say(
-                f"note: {failed} samples got no answer from the guard {spec.name}; it has no word on them. Run the "
-                "same command again to ask for those."
-            )
+        try:
+            _read_logs(spec, run, reporter=reporter, allowed=allowed)
+        except MtbError as err:
+            errors.append(type(err)(f"guard {spec.name}: {err}"))
+    for later in errors[1:]:
+        reporter.say(f"note: {later}")
+    if errors:
+        raise errors[0]
+
+
+def _read_logs(spec: GuardSpec, run: Path, *, reporter: Reporter, allowed: tuple[str, ...]) -> None:
+    logs = guarded_logs(run)
+    name, todo = name_of(spec, logs), unread(spec, logs)
+    if not todo:
+        return
+    with reporter.step(f"guard {name.removeprefix('guard_')}") as tick:
+        failed = _read(spec, run, todo, name=name, tick=tick, allowed=allowed)
+    if failed:
+        reporter.say(
+            f"note: {failed} samples got no answer from the guard {spec.name}; it has no word on them. Run the "
+            "same command again to ask for those."
+        )
 
 
 def _read(spec: GuardSpec, run: Path, todo: Sequence[Path], *, name: str, tick: Tick, allowed: tuple[str, ...]) -> int:

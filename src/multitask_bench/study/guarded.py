@@ -2,12 +2,15 @@
 
 A request, or its answer, that the guard stops is refused, whatever the model said; where the guard has no word there
 is no outcome, for it is neither passed nor stopped.
+
+A score stands under ``guard_NAME`` or ``guard_NAME@hash``; which configuration gave it, its hash says and not its name.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from multitask_bench.guards._card import named_card
@@ -25,6 +28,41 @@ def stops_of(scores: Mapping[str, Any] | None) -> dict[str, bool | None]:
             said = isinstance(score.value, int | float) and math.isfinite(score.value)
             out[name] = bool(score.value) if said else None
     return out
+
+
+def guards_of(samples: Iterable[Any]) -> dict[str, Counter[str]]:
+    """The scores that guards gave: name in the log -> configuration hash -> how many samples."""
+    out: dict[str, Counter[str]] = {}
+    for sample in samples:
+        for name, score in (sample.scores or {}).items():
+            if "guard_hash" in (score.metadata or {}):
+                out.setdefault(name, Counter())[str(score.metadata["guard_hash"])] += 1
+    return out
+
+
+def name_in(stored: Mapping[str, Mapping[str, int]], config_hash: str) -> str | None:
+    """The name in ``stored`` (`guards_of`) under which a configuration stands, and no other; None: under none.
+
+    Of two, that with more samples.
+    """
+    alone = [name for name, hashes in stored.items() if set(hashes) == {config_hash}]
+    return min(alone, key=lambda name: (-stored[name][config_hash], name), default=None)
+
+
+def with_guards(ledger: Ledger, hashes: Iterable[str]) -> Ledger:
+    """``ledger`` with the verdicts of these configurations alone, of each under one name."""
+    kept = {name_in(ledger.guards, config_hash) for config_hash in hashes}
+
+    def of(stops: Mapping[str, bool | None]) -> dict[str, bool | None]:
+        return {name: stopped for name, stopped in stops.items() if name in kept}
+
+    return ledger._replace(
+        entries=[e._replace(stops=of(e.stops)) for e in ledger.entries],
+        task_rows={
+            place: {key: row._replace(stops=of(row.stops)) for key, row in rows.items()}
+            for place, rows in ledger.task_rows.items()
+        },
+    )
 
 
 def behind(entry: Entry, guard: str) -> Entry:

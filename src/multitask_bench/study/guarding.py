@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,18 +15,22 @@ from multitask_bench.errors import ConfigError, MissingExtraError, ModelError
 from multitask_bench.guards import GuardSpec, ReaderGuard, Screened, Verdict, guards
 from multitask_bench.guards.openai_moderation import OpenAIModeration
 from multitask_bench.guards.policy import PolicyGuard, Question
+from multitask_bench.models.load import hub_id, open_local
 from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome
 from multitask_bench.stats.rates import clustered_rate, rate
 from multitask_bench.study.ledger import Entry, Ledger
 from multitask_bench.study.probes import form_rank
 from multitask_bench.study.remote import LOOPBACK_HOSTS, check_allowed, check_host, is_loopback
 from multitask_bench.study.task_rows import TaskKey, TaskRow
+from multitask_bench.study.weights import digest_of
 
 Screens = Callable[[Sequence[Screened]], list[Verdict]]
 RETRY_WAITS_S = (0.0, 1.0, 4.0)
 """Before each try of a request; https://developers.openai.com/docs/guides/rate-limits asks for growing waits."""
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
 TIMEOUT_S = 60.0
+LOADS = ("mtb", "hf", "transformer_lens", "nnterp", "vllm", "sglang", "llama-cpp-python")
+"""Providers of Inspect's that load weights or start a server as soon as they are opened."""
 PROBE_COLUMNS = (
     "probe_id", "intent_id", "form", "language", "twin", "expected", "source", "template_id", "template_seen",
 )  # fmt: skip
@@ -53,7 +58,21 @@ def made(name: str, settings: Mapping[str, Any]) -> GuardSpec:
     spec = guards.make(name, given)
     if isinstance(spec, PolicyGuard) and spec.model is None:
         raise ConfigError("the guard 'policy' asks a model: name one with --model.")
-    return spec
+    return with_weights(spec)
+
+
+def with_weights(spec: GuardSpec) -> GuardSpec:
+    """``spec`` with the weights of its folder named by what they hold; any other guard as it is.
+
+    Raises: ConfigError: they are given; ModelError: no such folder.
+    """
+    if not isinstance(spec, ReaderGuard):
+        return spec
+    if spec.weights is not None:
+        raise ConfigError(f"the guard '{spec.name}' has no weights to set: name its folder as model.")
+    if hub_id(spec.model) is not None:
+        return spec
+    return spec.model_copy(update={"weights": digest_of(open_local(spec.model))})
 
 
 def opened(spec: GuardSpec, *, allowed: tuple[str, ...] = (), texts: int) -> Opened:
@@ -153,19 +172,33 @@ class _Server:
             return "the server's answer is not JSON"
 
 
+def check_model(name: str) -> None:
+    """Open an Inspect model without asking it anything; one that would be loaded for it is left alone.
+
+    Raises: ModelError: no such provider, its package is not installed, or it has no key.
+    """
+    if name.partition("/")[0] not in LOADS:
+        _inspect_model(name, memoize=False)
+
+
+def _inspect_model(name: str, *, memoize: bool = True) -> Any:
+    from inspect_ai.model import get_model
+
+    try:
+        return get_model(name, memoize=memoize)
+    except Exception as err:  # Inspect raises whatever the provider's package does
+        said = re.sub(r"\[/?[a-z]+\]", "", " ".join(str(err).split()))  # Inspect's messages are rich's markup
+        raise ModelError(f"{name}: {said[:300]}") from err
+
+
 def _ask(model: str, questions: Sequence[Question]) -> list[str | None]:
     """The replies of an Inspect model: None for a call that failed, and nothing where its provider stopped it."""
     import asyncio
 
-    from inspect_ai.model import get_model
-
     from multitask_bench.judges._verdict import Question as Asked
     from multitask_bench.study.grading import graded
 
-    try:
-        api = get_model(model)
-    except Exception as err:  # Inspect raises whatever the provider's package does
-        raise ModelError(f"{model}: {' '.join(str(err).split())[:300]}") from err
+    api = _inspect_model(model)
 
     async def one(question: Question) -> str | None:
         try:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from multitask_bench.errors import ConfigError, DataError, UnknownNameError
 from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome
 from multitask_bench.study.answers import source_order
-from multitask_bench.study.guarded import stops_of
+from multitask_bench.study.guarded import guards_of, stops_of
 from multitask_bench.study.skills import task_results
 from multitask_bench.study.task_rows import TaskKey, TaskRow, task_row
 
@@ -82,6 +82,8 @@ class Ledger(NamedTuple):
     """(Arm, task and how it was asked) -> its rows, for comparisons row by row."""
     task_lengths: Mapping[tuple[str, TaskKey], int | None] = MappingProxyType({})
     """(Arm, task and how it was asked) -> ``max_new_tokens`` of its rows; None where the log does not say it."""
+    guards: Mapping[str, Counter[str]] = MappingProxyType({})
+    """The scores of guards, in logs of probes and of task rows (`guarded.guards_of`)."""
 
     @property
     def measures_harm(self) -> bool:
@@ -107,7 +109,7 @@ def read_logs(folder: Path, *, judge: str | None = None) -> Ledger:
     from inspect_ai.log import read_eval_log
 
     ledger = Ledger([], {}, "", "", [], [])
-    own, read = "", _Read({}, {}, {})
+    own, read = "", _Read({}, {}, {}, {})
     skills: dict[tuple[str, TaskKey], dict[str, TaskRow]] = {}
     lengths: dict[tuple[str, TaskKey], int | None] = {}
     places: set[tuple[str, ...]] = set()
@@ -120,6 +122,8 @@ def read_logs(folder: Path, *, judge: str | None = None) -> Ledger:
         samples = checked_samples(path, log)
         facts = dict(log.eval.metadata or {})
         read.described.update(facts.pop("judges", {}))
+        for name, counts in guards_of(samples).items():
+            read.guards.setdefault(name, Counter()).update(counts)
         if "task_arm" in facts:
             asked = (str(facts["task"]), str(facts.get("test_template")), str(facts.get("test_system")))
             if (str(facts["task_arm"]), asked) in skills:
@@ -147,7 +151,7 @@ def read_logs(folder: Path, *, judge: str | None = None) -> Ledger:
                 read.used.setdefault(used, Counter())[entry.judge_hash] += 1
             ledger.entries.append(entry)
     scored_by = tuple(sorted(read.stored))
-    found = ledger._replace(task_rows=skills, task_lengths=lengths, scored_by=scored_by)
+    found = ledger._replace(task_rows=skills, task_lengths=lengths, scored_by=scored_by, guards=read.guards)
     return found._replace(**_judge_read(read, own, judge))
 
 
@@ -160,6 +164,8 @@ class _Read(NamedTuple):
     """Every judge's score, with its hashes."""
     described: dict[str, Facts]
     """What the logs say of judges that were added later."""
+    guards: dict[str, Counter[str]]
+    """Every guard's score, with how many samples each configuration gave."""
 
 
 def _judge_read(read: _Read, own: str, judge: str | None) -> Facts:

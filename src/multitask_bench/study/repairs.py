@@ -285,11 +285,14 @@ def _counts(entry: Entry) -> bool:
 
 
 def _guarded_rows(rows: Mapping[str, TaskRow], guard: str) -> dict[str, TaskRow]:
-    """What a user gets with the guard in front: nothing where it stops a row. Empty where it did not read them."""
-    if any(guard not in row.stops for row in rows.values()):
+    """What a user gets with the guard in front: nothing where it stops a row. Empty where it read none of them.
+
+    A row that it did not answer is one on which it has no word: neither passed nor stopped.
+    """
+    if not any(guard in row.stops for row in rows.values()):
         return {}
-    stopped = {key: row for key, row in rows.items() if row.stops[guard]}
-    silent = {key: row for key, row in rows.items() if row.stops[guard] is None}
+    stopped = {key: row for key, row in rows.items() if row.stops.get(guard)}
+    silent = {key: row for key, row in rows.items() if row.stops.get(guard) is None}
     return {
         **rows,
         **{k: row._replace(answer="", passed=None if row.passed is None else False) for k, row in stopped.items()},
