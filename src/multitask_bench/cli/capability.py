@@ -52,6 +52,7 @@ def capability(
     from the model hub.
 
       mtb capability org/model-Instruct ./my-adapter --task ifeval:ifeval.jsonl --out capability.json
+
       mtb capability --run runs/study --arm fixed --task ifeval:ifeval.jsonl --limit 100
     """
     from multitask_bench.errors import ConfigError, MissingExtraError
