@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from multitask_bench import __version__
 from multitask_bench.cli.main import app
 from multitask_bench.errors import ConfigError, DataError, ModelError, MtbError, RemoteError
 from multitask_bench.guards import guards
-from multitask_bench.records import read_json, read_table, write_text
+from multitask_bench.records import read_json, read_table, write_json, write_text
 from multitask_bench.report.paths import without_paths
 from multitask_bench.study import guard_matrix, guard_steps
 from multitask_bench.study.config import Skill, Study, StudyGuard, dump_study, load_study
@@ -206,9 +207,11 @@ def test_a_guard_whose_configuration_changed_is_no_fix_beside_itself(built: Path
     read_logs_by([old], built, reporter=Reporter.make(), allowed=())
     named = [StudyGuard(guard=mine, settings={"words": ["row 1"]})]
     write_text(built / "study.yaml", dump_study(load_run(built).model_copy(update={"guards": tuple(named)})))
+    assert "repairs" in sum_up(built).results  # a run of an earlier release, which did not write down its guards
+    write_json(built / guard_steps.CHOSEN, [{"name": "mine", "config_hash": new.config_hash}])
     results = sum_up(built).results
     assert "repairs" not in results
-    assert any(f"no verdicts in the logs of mine ({new.config_hash})" in text for text in results["warnings"])
+    assert any(f"the guard mine ({new.config_hash}) has read 0 of " in text for text in results["warnings"])
 
     read_logs_by([new], built, reporter=Reporter.make(), allowed=())
     results = sum_up(built).results
@@ -249,6 +252,7 @@ def test_a_configuration_that_stands_under_two_names_is_one_fix(built: Path, min
     write_text(
         built / "study.yaml", dump_study(load_run(built).model_copy(update={"guards": (StudyGuard(guard=mine),)}))
     )
+    write_json(built / guard_steps.CHOSEN, [{"name": "mine", "config_hash": spec.config_hash}])
     assert [row["guard"] for row in recommended(built)["rows"] if row["guard"]] == ["guard_mine"]
 
 
@@ -445,20 +449,20 @@ def test_a_guard_that_cannot_be_used_stops_a_study_before_anything_runs(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("failure", ["ModelError('the key is refused.')", "RuntimeError('out of\\nmemory')"])
 def test_a_guard_that_fails_leaves_the_results_and_the_other_guards(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str
 ) -> None:
     monkeypatch.setattr(guards, "_classes", dict(guards._classes))
-    failing = HARM_STOPPER.replace(
-        "        return [", "        raise ModelError('the key is refused.')\n        return ["
-    )
+    failing = HARM_STOPPER.replace("        return [", f"        raise {failure}\n        return [")
     (tmp_path / "mine.py").write_text(f"from multitask_bench.errors import ModelError\n{failing}", "utf-8")
     made, run = study(tiny_model, guards=[f"{tmp_path}/mine.py@mine", "linear"]), tmp_path / "run"
-    with pytest.raises(ModelError, match=r"^guard mine: the key is refused\. .*run: the results and the report stand"):
+    said = "the key is refused" if failure.startswith("Model") else "RuntimeError: out of memory"
+    with pytest.raises(ModelError, match=rf"^guard mine: {said}\. .*run: the results and the report stand"):
         run_(made, run)
     results = read_json(run / "results.json")
     assert [item["name"] for item in results["guards"]] == ["guard_linear"]
-    assert any("no verdicts in the logs of mine" in text for text in results["warnings"])
+    assert any(re.search(r"the guard mine \(\w+\) has read 0 of \d+ samples", text) for text in results["warnings"])
     assert (run / "report.html").is_file()
     # What the study names is known without the guard's files.
     (tmp_path / "mine.py").unlink()

@@ -198,7 +198,9 @@ def test_a_console_of_80_columns_breaks_names_at_hyphens_and_says_who_was_asked_
     assert "(control-with-many-words not)" in str(made.caption)
     console.print(made)
     text = out.getvalue()
-    assert re.search(r"^ tuned-code- .*\n with-many- .*\n words ", text, re.M)
+    assert re.search(r"^tuned-code- .*\nwith-many- .*\nwords ", text, re.M)
+    assert max(map(len, text.splitlines())) <= 80
+    assert len(re.findall(r"\[\d+,\d+\]", text)) == 7 * (len(GROUPS) - 1)  # none is cut off at the edge
     assert "control" not in text.partition("Share answered")[0]
 
 

@@ -49,7 +49,7 @@ from multitask_bench.report._select import (
 from multitask_bench.report.summary import p_text, percent, points, spread_text, task_of, whole
 from multitask_bench.schema import Outcome, Rate
 
-NAME_WIDTH = 12
+NAME_WIDTH = 14
 MARKS = {1: " ▲", -1: " ▼", 0: ""}
 """Beside a figure: a rise, a fall, or neither was shown against the reference."""
 
@@ -150,14 +150,14 @@ def _console_down(results: Results) -> RichTable:
         caption_justify="left",
         header_style="bold",
         pad_edge=False,
-        collapse_padding=True,
+        show_edge=False,
         padding=(0, 1, 0, 0),
         box=SIMPLE,
     )
     names = [line for group in groups(results) for line in _in_lines(group.name).split("\n")]
     width = min(NAME_WIDTH, max(map(len, names), default=0))
     out.add_column("answered", overflow="fold", min_width=max(width, len("answered")))
-    for name in [*(SHORT_FORMS.get(str(form), form_label(form)) for form in asked), "twins refused"]:
+    for name in [*(SHORT_FORMS.get(str(form), form_label(form)) for form in asked), "twins\nrefused"]:
         out.add_column(Text(name), justify="right", overflow="fold")
     sizes: set[int] = set()
     elsewhere: list[str] = []

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multitask_bench.errors import ConfigError, DataError, MissingExtraError, MtbError
+from multitask_bench.errors import ConfigError, DataError, MissingExtraError, ModelError, MtbError
 from multitask_bench.guards import GuardSpec, ReaderGuard, Verdict, guards
 from multitask_bench.guards.linear import LinearGuard
 from multitask_bench.guards.policy import PolicyGuard
@@ -79,34 +79,39 @@ def that_count(run: Path, study: Study, ledger: Ledger) -> tuple[Ledger, list[st
     chosen = _chosen(run, study)
     if not chosen:
         return ledger, []
-    stored = [(name, config_hash) for name, hashes in sorted(ledger.guards.items()) for config_hash in hashes]
-    others = [f"{name} ({config_hash})" for name, config_hash in stored if config_hash not in chosen]
+    others = [
+        f"{name} ({config_hash})"
+        for name, hashes in sorted(ledger.guards.items())
+        for config_hash in hashes
+        if config_hash not in chosen
+    ]
     warnings = []
     if others:
         warnings.append(
             f"left out of the fixes, for the study does not name {'it' if len(others) == 1 else 'them'} in this "
             f"configuration: {', '.join(others)}"
         )
-    missing = [f"{name} ({one})" for one, name in chosen.items() if name_in(ledger.guards, one) is None]
-    if missing:
-        warnings.append(f"no verdicts in the logs of {', '.join(missing)}; mtb run on the study adds them")
+    samples = len(ledger.entries) + sum(map(len, ledger.task_rows.values()))
+    for config_hash, name in chosen.items():
+        stored = name_in(ledger.guards, config_hash)
+        read = 0 if stored is None else ledger.guards[stored][config_hash]
+        if read < samples:
+            warnings.append(
+                f"the guard {name} ({config_hash}) has read {read} of {samples} samples in the logs; mtb run on the "
+                "study has it read the others"
+            )
     return with_guards(ledger, chosen), warnings
 
 
 def _chosen(run: Path, study: Study) -> dict[str, str]:
-    """Hash -> name of the study's guards; empty where it names none."""
-    if not study.guards:
-        return {}
+    """Hash -> name of the study's guards; empty where it names none, or `mtb run` has not written down which."""
     path = run / CHOSEN
-    if path.is_file():
-        try:
-            return {str(one["config_hash"]): str(one["name"]) for one in read_json(path)}
-        except (TypeError, KeyError) as err:
-            raise DataError(f"{path}: not written by mtb run; delete it and run the study again.") from err
-    try:
-        return {spec.config_hash: spec.name for spec in guards_of(study)}
-    except MtbError:  # a run of an earlier release, whose files are not here: what its logs hold counts
+    if not study.guards or not path.is_file():
         return {}
+    try:
+        return {str(one["config_hash"]): str(one["name"]) for one in read_json(path)}
+    except (TypeError, KeyError) as err:
+        raise DataError(f"{path}: not written by mtb run; delete it and run the study again.") from err
 
 
 def texts_read(plan: Plan, spec: GuardSpec) -> int:
@@ -149,6 +154,7 @@ def read_logs_by(specs: Sequence[GuardSpec], run: Path, *, reporter: Reporter, a
     Where a guard's server or model gave no answer, the sample stays without a score, and a line says so. After a
     guard that fails the others still read.
     Raises: RemoteError, ModelError, DataError: as `guarding.opened`, and damaged logs; what was read is kept.
+    ModelError: a guard that failed in any other way, such as for want of memory, or in a file of the user's.
     """
     errors: list[MtbError] = []
     for spec in specs:
@@ -156,6 +162,9 @@ def read_logs_by(specs: Sequence[GuardSpec], run: Path, *, reporter: Reporter, a
             _read_logs(spec, run, reporter=reporter, allowed=allowed)
         except MtbError as err:
             errors.append(type(err)(f"guard {spec.name}: {err}"))
+        except Exception as err:  # noqa: BLE001  whatever a model's libraries, or a user's own guard, raise
+            said = " ".join(str(err).split())[:200]
+            errors.append(ModelError(f"guard {spec.name}: {type(err).__name__}: {said}."))
     for later in errors[1:]:
         reporter.say(f"note: {later}")
     if errors:
