@@ -122,6 +122,13 @@ rows_of_any_kind = st.lists(
 )
 
 
+def test_a_corrected_mean_beyond_one_is_cut_off():
+    # Both labelled rows were misjudged, and all others are judged 1 already.
+    found = audited_rate([row(0.0, 1.0, 1.0), row(0.0, 1.0, 1.0), *(row(1.0, None) for _ in range(8))])
+    assert found.value == found.high == 1.0
+    assert found.low < 1.0
+
+
 @given(rows_of_any_kind)
 def test_the_value_lies_in_its_interval_and_the_interval_in_range(rows: list[Row]):
     for found, least in (

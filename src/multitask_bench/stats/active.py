@@ -113,7 +113,7 @@ def _limits(
     value, variance = _corrected(scores, scores[labelled], labels, chance)
     # The second moment by the same correction: what the answers, not the verdicts, vary by.
     square, _ = _corrected(scores**2, scores[labelled] ** 2, labels**2, chance)
-    spread = min(1.0, max(square, value**2)) - value**2
+    spread = max(0.0, min(1.0, square) - value**2)  # the corrected mean itself may lie beyond 1
     effective = len(scores) / alike
     variance += (effective * spread + 1) / effective**2
     half = t * math.sqrt(variance)
