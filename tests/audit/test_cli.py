@@ -64,7 +64,9 @@ def test_export_fill_in_import_corrects_results_and_report(run: Path, tmp_path: 
 
 
 def test_ctrl_c_keeps_the_labels_and_computes_the_rates(run: Path):
-    code = "from multitask_bench.cli.main import main; main()"
+    # A shell starts what it puts into the background deaf to Ctrl-C, and so the tests and their children.
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{hears}; from multitask_bench.cli.main import main; main()"
     command = [sys.executable, "-u", "-c", code, "audit", str(run), "--labeller", "anna"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None

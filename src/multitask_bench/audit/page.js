@@ -60,7 +60,17 @@ const say = (label) => run(async () => {
   if (item !== null) render(await ask("label", {answer: item.id, label}));
 });
 const undo = () => run(async () => render(await ask("undo", {})));
-const begin = () => run(async () => { show("work"); await refresh(); });
+// A key pressed while the page still asks how far the labels are is not lost.
+// Nor one pressed before the first answer is there: the work shows with it.
+const begin = () => opened.then(() => run(async () => {
+  shown = "work";
+  try {
+    await refresh();
+  } catch (error) {
+    shown = "warning";
+    throw error;
+  }
+}));
 
 const finish = () => run(async () => {
   const before = shown;
@@ -114,4 +124,4 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-run(async () => render(await ask("progress")));
+const opened = run(async () => render(await ask("progress")));

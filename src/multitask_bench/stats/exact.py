@@ -38,6 +38,7 @@ def below_p(*, a_only: int, b_only: int, n: int, margin: float) -> float:
         raise ValueError(f"a_only={a_only} and b_only={b_only} do not fit into n={n} pairs")
     if not -1 < margin < 1:
         raise ValueError(f"a margin lies between -1 and 1, not {margin}")
+    margin = round(margin, 12)  # the score divides by what a margin of 1e-200 leaves
     if n == 0:
         return 1.0
     if n > MOST_PAIRS:
