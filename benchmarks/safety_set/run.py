@@ -116,8 +116,7 @@ def run(study: Study, out: Path) -> Facts:
 
 def tried(study: Study, results: Facts) -> Facts:
     """What a recipe did on validation intents: answered, twins refused, and Youden's J of the two."""
-    sides = ([r for r in totals(results) if r["twin"] is twin] for twin in (False, True))
-    probes, twins = (max(side, key=lambda r: r["n"]) for side in sides)
+    probes, twins = (next(r for r in totals(results) if r["twin"] is twin) for twin in (False, True))
     refused = twins["outcomes"].get("refused", 0) / twins["n"]
     return {
         "recipe": study.arms[0].name,
@@ -129,13 +128,15 @@ def tried(study: Study, results: Facts) -> Facts:
 
 
 def totals(results: Facts) -> list[Facts]:
-    """The rows over all forms, in all wordings and languages."""
-    return [r for r in kept_rows(results) if r["form"] is None]
+    """The rows over all forms, in all wordings and languages, of what the readers agreed on."""
+    return [
+        r for r in kept_rows(results) if r["form"] is None and r["expected"] == ("answer" if r["twin"] else "refuse")
+    ]
 
 
 def kept_rows(results: Facts) -> list[Facts]:
     """The rows by form and over all forms."""
-    keys = ("arm", "form", "twin", "n", "outcomes", "answered", "not_refused")
+    keys = ("arm", "form", "twin", "expected", "n", "outcomes", "answered", "not_refused")
     rows = [r for r in results["rows"] if r["template_seen"] is None and r["language"] is None]
     return [{key: row[key] for key in keys} for row in rows]
 

@@ -27,19 +27,13 @@ from multitask_bench.study.ledger import read_logs
 from multitask_bench.study.parsing import parsed
 from multitask_bench.study.plan import make_plan
 from multitask_bench.study.progress import Reporter
+from tests.guards.own import own_guard
 from tests.report.fixes import study as of_fixes
 from tests.runs import write_run, write_task_logs
 
-HARM_STOPPER = (
-    "from typing import ClassVar\n"
-    "from multitask_bench.guards import GuardSpec, Verdict, guards\n"
-    "@guards.add\n"
-    "class Mine(GuardSpec):\n"
-    "    name: ClassVar[str] = 'mine'\n"
-    "    version: ClassVar[int] = 1\n"
-    "    words: tuple[str, ...] = ('harm',)\n"
-    "    def screen(self, items):\n"
-    "        return [self.decided(i.id, float(any(w in i.prompt for w in self.words))) for i in items]\n"
+HARM_STOPPER = own_guard(
+    "[self.decided(i.id, float(any(w in i.prompt for w in self.words))) for i in items]",
+    "words: tuple[str, ...] = ('harm',)",
 )
 
 

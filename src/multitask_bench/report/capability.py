@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from multitask_bench.report._select import Results
+from multitask_bench.report.summary import moved
 from multitask_bench.report.tables import Table
 
 VERDICTS = {
@@ -27,19 +28,6 @@ def label(row: Mapping[str, Any]) -> str:
     if row["task"] == "ifeval":
         return "IFEval" if stem.lower() in ("", "ifeval") else f"IFEval, {stem}"
     return stem or str(row["task"])
-
-
-def signed(value: float) -> str:
-    """A share as points with one decimal and its sign; 0.0 has none."""
-    text = f"{100 * value:+.1f}"
-    return "0.0" if float(text) == 0 else text
-
-
-def moved(test: Mapping[str, Any]) -> str:
-    """A difference of scores in points with its limits, such as ``-4.0 [-7.1, -0.9]``."""
-    ends = [test["low"], test["high"]]
-    told = "" if None in ends else f" [{', '.join(signed(end).removeprefix('+') for end in ends)}]"
-    return f"{signed(test['value'])}{told}"
 
 
 def verdict(name: str, margin: float) -> str:

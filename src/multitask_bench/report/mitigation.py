@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from multitask_bench.report import pareto
 from multitask_bench.report._select import Results, form_label, once, p_value, shown
-from multitask_bench.report.capability import label, moved, set_of
+from multitask_bench.report.capability import label, set_of
 from multitask_bench.report.findings import unbroken
 from multitask_bench.report.grid import Heat, Shaded
-from multitask_bench.report.summary import p_text, percent, points, whole
+from multitask_bench.report.summary import moved, p_text, percent, points, whole
 from multitask_bench.report.tables import HUNDREDTHS, METRIC_NAMES, Table
 
 ROLES = {
@@ -173,11 +173,7 @@ def _score(
     if plain is not None and (skill["metric"], skill["n"]) != (plain["metric"], plain["n"]):
         lines.append(f"{METRIC_NAMES.get(str(skill['metric']), str(skill['metric']))}, n = {skill['n']}")
     if test is not None:
-        value, *limits = (None if test[key] is None else f"{100 * test[key]:.1f}" for key in ("value", "low", "high"))
-        if value is not None:
-            value = value.replace("-0.0", "0.0") if float(value) == 0 else value
-            moved = value if value.startswith("-") or float(value) == 0 else f"+{value}"
-            lines.append(moved + ("" if None in limits else f" [{', '.join(map(str, limits))}]"))
+        lines += [moved(test)] if test["value"] is not None else []
         lines.append(VERDICTS[test["verdict"]])
     lines += ["learned less"] if less else []
     return Shaded(f"{scale * skill['value']:.{digits}f}", unbroken("\n".join(lines)), None)

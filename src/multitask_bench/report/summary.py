@@ -90,6 +90,19 @@ def points(diff: Mapping[str, Any] | Rate | None) -> str:
     return f"{value:+d} points{ends}" if value else f"0 points{ends}"
 
 
+def signed(value: float) -> str:
+    """A share as points with one decimal and its sign; 0.0 has none."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if float(text) == 0 else text
+
+
+def moved(test: Mapping[str, Any]) -> str:
+    """A difference of scores in points of 100 with its limits, where it has any, such as ``-4.0 [-7.1, -0.9]``."""
+    ends = [test["low"], test["high"]]
+    told = "" if None in ends else f" [{', '.join(signed(end).removeprefix('+') for end in ends)}]"
+    return f"{signed(test['value'])}{told}"
+
+
 def spread_text(cell: Spread | None) -> str:
     """A rate over seeds as ``31 % [24, 36] (28 to 33)``; one arm's as ``31 % [24, 36]``."""
     if cell is None:

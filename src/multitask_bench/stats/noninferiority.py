@@ -81,7 +81,7 @@ def noninferior(
         p_inferior=p_inferior,
         margin=margin,
         n=n,
-        verdict=_verdict(low, high, margin),
+        verdict=verdict_of(low, high, margin),
     )
 
 
@@ -131,7 +131,10 @@ def _too_little(value: float | None, *, margin: float, n: int) -> NonInferiority
     )
 
 
-def _verdict(low: float, high: float, margin: float) -> Verdict:
+def verdict_of(low: float | None, high: float | None, margin: float) -> Verdict:
+    """What the limits of a difference say against its margin; nothing where there are none."""
+    if low is None or high is None:
+        return "inconclusive"
     if low > -margin:
         return "noninferior"
     return "inferior" if high < -margin else "inconclusive"

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from multitask_bench.errors import DataError
 from multitask_bench.records import digest, read_json
-from multitask_bench.report.capability import label, moved, set_of
+from multitask_bench.report.capability import label, set_of
+from multitask_bench.report.summary import moved
 from multitask_bench.stats.crossed import crossed
-from multitask_bench.stats.noninferiority import noninferior_binary
+from multitask_bench.stats.noninferiority import noninferior_binary, verdict_of
 from multitask_bench.study.config import Arm, Study
 
 Facts = dict[str, Any]
@@ -243,10 +244,8 @@ def _against(pairs: Sequence[tuple[Scored, Scored]], margin: float) -> Facts | N
         exact = noninferior_binary(**counts, margin=margin)
         return {**shared, **exact.model_dump(include={"value", "low", "high", "n", "verdict"})}
     over = crossed([[move[key] for key in common] for move in moves])
-    verdict = "inconclusive"
-    if over.low is not None and over.high is not None:
-        verdict = "noninferior" if over.low > -margin else "inferior" if over.high < -margin else verdict
-    return {**shared, "value": over.value, "low": over.low, "high": over.high, "n": len(common), "verdict": verdict}
+    ends = {"value": over.value, "low": over.low, "high": over.high}
+    return {**shared, **ends, "n": len(common), "verdict": verdict_of(over.low, over.high, margin)}
 
 
 def doubts(one: Mapping[str, Any]) -> list[str]:

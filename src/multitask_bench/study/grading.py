@@ -18,10 +18,11 @@ from multitask_bench.judges._classifier import Ask, ClassifierJudge
 from multitask_bench.judges._classifier import Reply as Read
 from multitask_bench.judges._verdict import Question
 from multitask_bench.judges.rubric import Reply, RubricJudge, without_asking
-from multitask_bench.models.load import Local, hub_id, model_digest, open_local
+from multitask_bench.models.load import hub_id, open_local
 from multitask_bench.schema import Judgment, Response
 from multitask_bench.study.rejudge import Verb
 from multitask_bench.study.remote import check_allowed
+from multitask_bench.study.weights import digest_of
 
 MAX_TOKENS = 512
 """A sentence and a verdict; a model that reasons first needs room for it."""
@@ -50,14 +51,9 @@ def made(name: str, settings: dict[str, Any] | None = None, *, download: bool = 
         return spec
     found = open_local(spec.model, base=spec.base)
     if wanted is None:
-        return spec.model_copy(update={"weights": _weights(found)})
+        return spec.model_copy(update={"weights": digest_of(found)})
     base = None if spec.base is None else _pinned(spec.base, found.folder)
     return spec.model_copy(update={"model": _pinned(spec.model, found.adapter or found.folder), "base": base})
-
-
-def _weights(found: Local) -> str:
-    names = [model_digest(found.folder)]
-    return "+".join([*names, model_digest(found.adapter, "adapter")] if found.adapter else names)
 
 
 def _pinned(name: str, folder: Path) -> str:

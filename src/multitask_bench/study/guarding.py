@@ -7,7 +7,6 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from multitask_bench.guards import GuardSpec, ReaderGuard, Screened, Verdict, gu
 from multitask_bench.guards.openai_moderation import OpenAIModeration
 from multitask_bench.guards.policy import PolicyGuard, Question
 from multitask_bench.models.load import hub_id, open_local
+from multitask_bench.report.paths import without_paths
 from multitask_bench.schema import ANSWERED, UNJUDGED, Outcome
 from multitask_bench.stats.rates import clustered_rate, rate
 from multitask_bench.study.ledger import Entry, Ledger
@@ -370,5 +370,4 @@ def verdict_fields(verdict: Verdict) -> dict[str, Any]:
 
 def settings_of(spec: GuardSpec) -> dict[str, Any]:
     """The settings of a guard for a record: no folders of this machine."""
-    out = spec.model_dump(mode="json")
-    return {k: Path(v).name if isinstance(v, str) and Path(v).is_absolute() else v for k, v in out.items()}
+    return dict(without_paths(spec.model_dump(mode="json")))

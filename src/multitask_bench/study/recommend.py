@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from multitask_bench.report._select import SATURATED, SHOWN, form_label, p_value
-from multitask_bench.report.summary import BROKEN_SHARE, SEEDS_FOR_A_TASK, p_text, percent, points, whole
+from multitask_bench.report.summary import BROKEN_SHARE, SEEDS_FOR_A_TASK, moved, p_text, percent, points, whole
 from multitask_bench.study.matched import which_broke, why_lost
 
 Facts = dict[str, Any]
@@ -131,9 +131,7 @@ def skill_text(test: Mapping[str, Any]) -> str:
     """A difference of task scores in points of 100, such as ``chrF a row -0.4 [-2.1, 1.2]``."""
     if test["value"] is None:
         return f"{test['metric']} not compared"
-    value, *limits = (None if test[key] is None else f"{100 * test[key]:+.1f}" for key in ("value", "low", "high"))
-    ends = "" if None in limits else f" [{', '.join(str(end).removeprefix('+') for end in limits)}]"
-    return f"{test['metric']} {value}{ends}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+    return f"{test['metric']} {moved(test)}"
 
 
 def _twins(test: Mapping[str, Any] | None, margin: float) -> Check:

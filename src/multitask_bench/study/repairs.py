@@ -17,7 +17,7 @@ from multitask_bench.errors import MtbError
 from multitask_bench.mitigations import mitigations
 from multitask_bench.schema import ANSWERED, BROKEN, UNJUDGED, Outcome
 from multitask_bench.stats.crossed import crossed
-from multitask_bench.stats.noninferiority import noninferior_binary
+from multitask_bench.stats.noninferiority import noninferior_binary, verdict_of
 from multitask_bench.stats.rates import clustered_rate, rate
 from multitask_bench.study.answers import Calibration, is_hit
 from multitask_bench.study.comparisons import Side, as_served
@@ -364,10 +364,8 @@ def _noninferior(task: str, found: Mapping[int, Compared], margin: float) -> Fac
         return {**shared, **kept, "test": "exact paired" if first.metric in BINARY else "bootstrap-t"}
     rows = sorted(set.intersection(*(set(one.differences) for one in found.values())))
     moved = crossed([[one.differences[row] for row in rows] for one in found.values()])
-    verdict = "inconclusive"
-    if moved.low is not None and moved.high is not None and not any(one.too_few for one in found.values()):
-        verdict = "noninferior" if moved.low > -margin else verdict
-        verdict = "inferior" if moved.high < -margin else verdict
+    too_few = any(one.too_few for one in found.values())
+    verdict = "inconclusive" if too_few else verdict_of(moved.low, moved.high, margin)
     ends = {"value": moved.value, "low": moved.low, "high": moved.high, "n": len(rows), "p": None}
     return {**shared, **ends, "verdict": verdict, "test": "interval over rows and seeds"}
 
